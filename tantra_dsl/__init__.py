@@ -1,0 +1,1 @@
+"""tantra: a language for transformer architectures."""
