@@ -1,0 +1,208 @@
+"""The commands, as typer sees them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tantra_dsl.cli.outcome import guarded
+
+COMMAND = "tantra"
+
+Spec = Annotated[
+    str, typer.Argument(metavar="SPEC", help="A file, or the name of a shipped spec; FILE:MODEL picks a model.")
+]
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC", help="Files, or names of shipped specs.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Spec files, text or YAML.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; standard output if not given.")
+]
+
+
+class Surface(StrEnum):
+    """The two spellings of a spec."""
+
+    yaml = "yaml"
+    text = "text"
+
+
+class Commands(TyperGroup):
+    """The group, with every expected failure turned into an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that ``ctx`` holds; its return value is the exit status."""
+        run_command = super().invoke
+        raise typer.Exit(guarded(lambda: run_command(ctx) or 0))
+
+
+app = typer.Typer(
+    name=COMMAND,
+    cls=Commands,
+    help="A language for transformer architectures.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def run(arguments: list[str]) -> int:
+    """Run ``arguments`` and return the exit status."""
+    try:
+        app(arguments, prog_name=COMMAND)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    return 0
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"tantra {version('tantra-dsl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """A language for transformer architectures."""
+
+
+@app.command("list")
+def list_specs(json: Json = False) -> int:
+    """List the specs that ship, with their parameters."""
+    from tantra_dsl.cli.catalogue import list_shipped
+
+    return list_shipped(json)
+
+
+@app.command("check")
+def check_specs(specs: Specs, sets: Sets = None, json: Json = False) -> int:
+    """Tell every mistake of some specs at once.
+
+    The exit status is 1 if there is any.
+    """
+    from tantra_dsl.cli import check
+
+    return check.run(check.Request(tuple(specs), tuple(sets or ()), json))
+
+
+@app.command("fmt")
+def format_specs(
+    files: Files,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 if a file would change.")
+    ] = False,
+) -> int:
+    """Put specs into canonical form, with their comments kept."""
+    from tantra_dsl.cli.rewrite import format_files
+
+    return format_files(files, check)
+
+
+@app.command("convert")
+def convert_spec(
+    spec: Spec, to: Annotated[Surface, typer.Option("--to", help="The spelling to write.")], output: Output = None
+) -> int:
+    """Write a spec as YAML or as text.
+
+    Both spell the same tree, and nothing is lost.
+    """
+    import tantra_dsl
+    from tantra_dsl.cli.rewrite import write_text
+
+    loaded = tantra_dsl.load(spec)
+    write_text(loaded.to_yaml() if to is Surface.yaml else loaded.to_text(), output)
+    return 0
+
+
+@app.command("show")
+def show_spec(
+    spec: Spec,
+    sets: Sets = None,
+    json: Json = False,
+    seq: Annotated[
+        int | None, typer.Option(min=1, help="Tokens per sequence; the model's context if not given.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Sequences per step.")] = 1,
+) -> int:
+    """Show layers, shapes, parameters, FLOPs, KV bytes and memory."""
+    import tantra_dsl
+    from tantra_dsl.show import show_json, show_table
+
+    graph = tantra_dsl.load(spec, sets=sets or ()).graph()
+    render = show_json if json else show_table
+    print(render(graph, seq=seq, batch=batch).rstrip("\n"))
+    return 0
+
+
+@app.command("compile")
+def compile_spec(
+    spec: Spec,
+    output: Output = None,
+    standalone: Annotated[bool, typer.Option("--standalone", help="Need torch alone at run time.")] = False,
+    sets: Sets = None,
+) -> int:
+    """Write the PyTorch source of a spec."""
+    import tantra_dsl
+    from tantra_dsl.cli.rewrite import write_text
+
+    write_text(tantra_dsl.load(spec, sets=sets or ()).source(standalone=standalone), output)
+    return 0
+
+
+@app.command("train")
+def train_spec(
+    spec: Annotated[str | None, typer.Argument(metavar="SPEC", help="What to train; not needed with --resume.")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE|NAME", help="A text file, a folder of them or a bundled set.")
+    ] = None,
+    sets: Sets = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The run folder; runs/<name> if not given.")] = None,
+    resume: Annotated[Path | None, typer.Option(metavar="DIR", help="Go on with the run in this folder.")] = None,
+) -> int:
+    """Train a spec by its recipe; Ctrl-C saves, and --resume goes on."""
+    from tantra_dsl.cli.training import train
+
+    return train(spec, data=data, sets=sets or (), out=out, resume=resume)
+
+
+@app.command("sample")
+def sample_run(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="The text to go on from.")],
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token.")] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Choose among the k likeliest tokens.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Choose among the likeliest tokens of mass p.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeat a sample.")] = None,
+    max_new: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 200,
+) -> int:
+    """Let a trained run write on from a prompt."""
+    from tantra_dsl.cli.training import sample
+
+    return sample(run, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_new=max_new)
+
+
+@app.command("explain")
+def explain_code(
+    code: Annotated[
+        str | None, typer.Argument(metavar="CODE", help="A code such as K0301; all are listed if not given.")
+    ] = None,
+) -> int:
+    """Show the page of an error code."""
+    from tantra_dsl.cli.pages import explain, list_codes
+
+    return list_codes() if code is None else explain(code)
