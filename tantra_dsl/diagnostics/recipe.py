@@ -20,10 +20,12 @@ class UnknownRecipeKey(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"{self.owner} has no key '{self.key}'"
 
     @property
     def help(self) -> str:
+        """What to do."""
         if self.belongs:
             return f"write it inside the {self.belongs}, as in '{self.belongs}: ...({self.key}: ...)'"
         close = nearest(self.key, self.known)
@@ -41,10 +43,12 @@ class WrongRecipeType(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.key}' is {self.expected}, not {self.found}"
 
     @property
     def label(self) -> str:
+        """What stands under the caret."""
         return f"expected {self.expected}"
 
 
@@ -59,10 +63,12 @@ class RecipeOutOfRange(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.key}' is {self.found}, outside its range"
 
     @property
     def label(self) -> str:
+        """What stands under the caret."""
         return f"'{self.key}' is {self.allowed}"
 
 
@@ -77,14 +83,17 @@ class RecipeKeyWithoutEffect(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.key}' has no effect here"
 
     @property
     def notes(self) -> tuple[Note, ...]:
+        """Why."""
         return (Note(self.reason),)
 
     @property
     def help(self) -> str:
+        """What to do."""
         return self.fix
 
 
@@ -99,14 +108,17 @@ class UnknownChoice(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.found}' is no {self.key}"
 
     @property
     def label(self) -> str:
+        """What stands under the caret."""
         return f"{self.key} is {one_of(self.choices)}"
 
     @property
     def help(self) -> str:
+        """What to do."""
         close = nearest(self.found, self.choices)
         return f"did you mean {one_of(close)}?" if close else ""
 
@@ -122,10 +134,12 @@ class MissingArgument(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.choice}' needs {self.argument}"
 
     @property
     def help(self) -> str:
+        """What to do."""
         return f"for example {self.example}"
 
 
@@ -140,10 +154,12 @@ class TooManyArguments(Diagnostic):
 
     @property
     def title(self) -> str:
+        """What is wrong."""
         return f"'{self.choice}' takes {len(self.takes)} unnamed arguments, not {self.given}"
 
     @property
     def help(self) -> str:
+        """What to do."""
         return "name the arguments, as in 'cosine(warmup: 100)'"
 
 

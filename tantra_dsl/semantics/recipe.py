@@ -20,7 +20,7 @@ class Word:
     span: Span = field(default=NOWHERE, compare=False, repr=False)
 
 
-Value: TypeAlias = Union[int, float, str, bool, None, tuple["Value", ...], Word]
+Value: TypeAlias = Union[int, float, str, bool, tuple["Value", ...], Word, None]  # noqa: UP007 (names itself)
 
 
 @dataclass(frozen=True, slots=True)

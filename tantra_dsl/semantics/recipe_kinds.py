@@ -18,12 +18,14 @@ class OutsideRange(Exception):
 
 
 class Kind(Protocol):
-    """A type of value: ``text`` in words, and ``read``, which returns the value or raises one of the two above."""
+    """A type of value."""
 
     @property
-    def text(self) -> str: ...
+    def text(self) -> str:
+        """The type in words."""
 
-    def read(self, value: Value) -> object: ...
+    def read(self, value: Value) -> object:
+        """The value as the recipe holds it. Raises WrongKind or OutsideRange."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,14 @@ class Number:
 
     @property
     def text(self) -> str:
+        """The type in words."""
         name = "a whole number" if self.whole else "a number"
         low = f"{'above' if self.open_low else 'from'} {_plain(self.low)}"
         high = f" {'and below' if self.open_high else 'to'} {_plain(self.high)}"
         return f"{name} {low}{high if math.isfinite(self.high) else ''}"
 
     def read(self, value: Value) -> int | float:
+        """The value, if it is of this type and in range."""
         if isinstance(value, bool) or not isinstance(value, (int, float)) or (self.whole and isinstance(value, float)):
             raise WrongKind
         if not self._holds(value):
@@ -65,6 +69,7 @@ class Amount:
     text: str = "a number of steps, or a share of all steps from 0 to below 1"
 
     def read(self, value: Value) -> int | float:
+        """The value, if it is of this type and in range."""
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise WrongKind
         most = 1.0 if isinstance(value, float) else MANY
@@ -80,6 +85,7 @@ class Flag:
     text: str = "true or false"
 
     def read(self, value: Value) -> bool:
+        """The value, if it is of this type and in range."""
         if not isinstance(value, bool):
             raise WrongKind
         return value
@@ -92,6 +98,7 @@ class Text:
     text: str = "text in quotes"
 
     def read(self, value: Value) -> str:
+        """The value, if it is of this type and in range."""
         if not isinstance(value, str):
             raise WrongKind
         return value
@@ -105,9 +112,11 @@ class OrNone:
 
     @property
     def text(self) -> str:
+        """The type in words."""
         return f"{self.kind.text}, or none"
 
     def read(self, value: Value) -> object:
+        """The value, if it is of this type and in range."""
         return None if is_none(value) else self.kind.read(value)
 
 
@@ -119,9 +128,11 @@ class Two:
 
     @property
     def text(self) -> str:
+        """The type in words."""
         return f"a list of two numbers, each {self.kind.text}"
 
     def read(self, value: Value) -> tuple[float, float]:
+        """The value, if it is of this type and in range."""
         if not isinstance(value, tuple) or len(value) != 2:
             raise WrongKind
         first, second = (self.kind.read(item) for item in value)
@@ -137,7 +148,7 @@ def _plain(bound: float) -> str:
 
 def is_none(value: Value) -> bool:
     """Whether ``value`` is the language's ``none``."""
-    return value is None or (isinstance(value, Word) and value.name == "none" and not value.positional and not value.named)
+    return value is None or value == Word("none")
 
 
 def describe(value: Value) -> str:
@@ -150,7 +161,7 @@ def describe(value: Value) -> str:
         return f"the text '{value[:40]}'"
     if isinstance(value, Word):
         return f"the name '{value.name}'"
-    return "a list" if isinstance(value, tuple) else f"the number {shorten(value)}"
+    return f"the number {shorten(value)}" if isinstance(value, (int, float)) else "a list"
 
 
 def shorten(value: int | float) -> str:

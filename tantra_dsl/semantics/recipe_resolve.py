@@ -205,9 +205,9 @@ def _contradictions(recipe: Recipe) -> list[RecipeKeyWithoutEffect | RecipeOutOf
 
 _IDLE_KEYS: tuple[tuple[str, Any, str, str], ...] = (
     ("epochs", lambda r: "steps" in r.spans, "steps already sets how long training lasts", "keep one of the two"),
-    ("split", lambda r: r.validation == 0, "validation is 0, so nothing is split off", "set validation above 0"),
-    ("eval_every", lambda r: r.validation == 0, "validation is 0, so there is no loss to take", "set validation above 0"),
-    ("eval_batches", lambda r: r.validation == 0, "validation is 0, so there is no loss to take", "set validation above 0"),
+    ("split", lambda r: r.validation == 0, "validation is 0, so nothing is held out", "set validation above 0"),
+    ("eval_every", lambda r: r.validation == 0, "validation is 0, so nothing is held out", "set validation above 0"),
+    ("eval_batches", lambda r: r.validation == 0, "validation is 0, so nothing is held out", "set validation above 0"),
     ("split", lambda r: r.data is not None and r.data.kind == "pairs", "pairs are split by line", "remove it"),
 )  # fmt: skip
 
