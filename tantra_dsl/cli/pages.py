@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from tantra_dsl.cli.outcome import FINE, USAGE, colored, complain
-from tantra_dsl.resources import resource
+from tantra_dsl.resources import specs_path
+
+
+def pages_path() -> Path:
+    """The folder of the pages, which lies beside the specs in a checkout and in an installed package alike."""
+    return specs_path().parent / "docs" / "errors"
 
 
 def explain(code: str) -> int:
-    """Print the page of ``code``, set for the terminal where there is one; the exit status."""
-    page = resource("docs/errors") / f"{code.upper()}.md"
+    """Print the page of ``code``, laid out for the terminal where there is one; the exit status."""
     if code.upper() not in codes():
         return complain(_unknown(code), USAGE)
-    show_page(page.read_text(encoding="utf-8"))
+    show_page(_read(code.upper()))
     return FINE
 
 
 def list_codes() -> int:
     """Print every code with the title of its page; the exit status."""
     for code in codes():
-        title = (resource("docs/errors") / f"{code}.md").read_text(encoding="utf-8").split("\n", 1)[0]
-        print(title.removeprefix("# "))
+        print(_read(code).split("\n", 1)[0].removeprefix("# "))
     return FINE
 
 
 def codes() -> list[str]:
     """Every code that has a page, in order."""
-    return sorted(page.stem for page in resource("docs/errors").glob("[A-Z][0-9]*.md"))
+    return sorted(page.stem for page in pages_path().glob("[A-Z][0-9]*.md"))
 
 
 def show_page(text: str) -> None:
@@ -39,6 +43,10 @@ def show_page(text: str) -> None:
     from rich.markdown import Markdown
 
     Console().print(Markdown(text))
+
+
+def _read(code: str) -> str:
+    return (pages_path() / f"{code}.md").read_text(encoding="utf-8")
 
 
 def _unknown(code: str) -> str:
