@@ -1,8 +1,8 @@
 """The examples in README.md and docs/ do what the page says.
 
 - ``tantra`` and ``yaml`` fences are whole specs and check without error. ``file=NAME`` also saves them for the
-  page's console examples; ``fragment`` marks a part of a spec, which only has to be readable; ``error=CODE`` expects
-  that code.
+  page's console examples; ``fragment`` marks a part of a spec, which only has to be readable; ``error=CODE,CODE`` expects
+  those codes.
 - ``console`` fences: each line after ``$`` is run, in one folder per page, and prints what follows. ``norun`` is
   for what takes minutes or a network.
 - ``python`` fences run as they stand.
@@ -43,7 +43,7 @@ def check_spec(example: Example, folder: Path, place: str) -> None:
     if "fragment" in example.words:
         codes = {code for code in codes if code.startswith("S")}
     expected = example.option("error")
-    assert codes == ({expected} if expected else set()), place
+    assert codes == (set(expected.split(",")) if expected else set()), place
 
 
 def diagnose(path: Path) -> list[Diagnostic]:
