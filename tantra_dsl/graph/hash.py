@@ -1,0 +1,192 @@
+"""Identity of an architecture: a hash of what the model computes and of what its weights are called."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tantra_dsl.graph.infix import fold
+from tantra_dsl.graph.model import Attr, Body, BodyRef, Graph, Init, InputSpec, Node, Ref
+from tantra_dsl.graph.paths import bottom_up, owns_body, used_bodies, weighted_bodies
+from tantra_dsl.graph.stacks import Layers, tap_ref
+from tantra_dsl.graph.types import TensorType
+from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
+
+
+def architecture_hash(graph: Graph) -> str:
+    """SHA-256, in hex, of the function and of the weights' paths and shapes: what a checkpoint must agree with.
+
+    The same for any body keys, node ids, names of intermediate values, order of independent equations, names of
+    programs and places in files. How weights start and whether they decay takes no part.
+    """
+    return _Canon(graph, starts=False).digest()
+
+
+def full_hash(graph: Graph) -> str:
+    """As ``architecture_hash``, with each weight's start and decay as well: what training begins from."""
+    return _Canon(graph, starts=True).digest()
+
+
+@dataclass
+class _BodyCanon:
+    """One body in canonical form: its digest, and the number that each node has in it."""
+
+    digest: str
+    numbers: dict[str, int]
+
+
+@dataclass
+class _Canon:
+    graph: Graph
+    starts: bool
+    bodies: dict[str, _BodyCanon] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        self.weighted = weighted_bodies(self.graph)
+        for key in bottom_up(self.graph):
+            self.bodies[key] = self._body(self.graph.bodies[key])
+        facts = sorted(self.graph.facts)
+        return _sha(repr((self.bodies[self.graph.root].digest, facts)))
+
+    def _body(self, body: Body) -> _BodyCanon:
+        """Nodes numbered in the order in which the results need them, so that neither names nor places matter."""
+        nodes = {node.id: node for node in body.nodes}
+        order = list(_needed_order(nodes, self._roots(body)))
+        numbers = {id: number for number, id in enumerate(order)}
+        slots = {node.id: slot for slot, node in enumerate(body.inputs)}
+        lines = [self._node(body, nodes[id], numbers, slots) for id in order]
+        outputs = [(name if body.key == self.graph.root else "", _place(ref, numbers)) for name, ref in body.outputs]
+        taps = sorted(_place(ref, numbers) for _, ref in body.taps)
+        return _BodyCanon(_sha(repr((lines, outputs, taps))), numbers)
+
+    def _roots(self, body: Body) -> Iterator[str]:
+        """What a body is for: its results, then what later layers read, then weights that no result needs."""
+        yield from (ref.node for _, ref in body.outputs)
+        yield from (ref.node for _, ref in sorted(body.taps))
+        yield from (node.id for node in body.inputs)
+        yield from (node.id for node in sorted(filter(self._name, body.nodes), key=self._name))
+
+    def _name(self, node: Node) -> str:
+        """The part that the node adds to weight paths; empty where there is no weight below it."""
+        if node.op == "param":
+            return str(node.attr("name"))
+        owned = used_bodies(node) if node.op == "stack" or owns_body(node) else ()
+        return str(node.attr("name")) if self.weighted.intersection(owned) else ""
+
+    def _node(self, body: Body, node: Node, numbers: dict[str, int], slots: dict[str, int]) -> object:
+        inputs = [_place(ref, numbers) for ref in node.inputs]
+        if node.op == "input":
+            return self._input(body, node, slots[node.id])
+        if node.op == "param":
+            started = (_attr(node.attr("init")), node.attr("decay")) if self.starts else ()
+            return "param", self._name(node), _type(node.type), started
+        if node.op in ("call", "instance"):
+            used = self.bodies[node.attr("body").key].digest
+            return node.op, self._name(node), node.attr("instance"), used, inputs
+        if node.op == "stack":
+            return "stack", self._name(node), self._stack(node), inputs
+        return node.op, inputs, [(name, _attr(value)) for name, value in sorted(node.attrs)]
+
+    def _input(self, body: Body, node: Node, slot: int) -> object:
+        """An input by its place; by its name only in the root, where data are bound to it."""
+        name, spec = (node.attr("name"), node.attr("spec")) if body.key == self.graph.root else ("", None)
+        return "input", slot, node.attr("kind"), name, _attr(spec), [_type(t) for t in node.types]
+
+    def _stack(self, node: Node) -> object:
+        """The pattern, with each layer's further inputs resolved to extras and to tensors of other layers."""
+        layers = Layers(node)
+        bindings = {key: self._bindings(node, layers, self.graph.bodies[key]) for key in used_bodies(node)}
+        if node.attr("shared"):
+            keyed = {key: (layers.first(key), self.bodies[key].digest, bindings[key]) for key in bindings}
+        else:
+            keyed = {key: (0, self.bodies[key].digest, bindings[key]) for key in bindings}
+        return layers.count, bool(node.attr("shared")), [(keyed[key], count) for key, count in layers.shortest(keyed)]
+
+    def _bindings(self, node: Node, layers: Layers, layer: Body) -> object:
+        extras: tuple[str, ...] = node.attr("extras")
+        bound: list[object] = []
+        for parameter in layer.inputs[1:]:
+            if parameter.attr("kind") == "tap":
+                bound.append(("tap", parameter.attr("layer"), self._tapped(layers, parameter)))
+            else:
+                bound.append(("extra", extras.index(parameter.attr("name"))))
+        return tuple(bound)
+
+    def _tapped(self, layers: Layers, parameter: Node) -> tuple[int, int]:
+        if parameter.attr("layer") < 0:
+            return -1, 0
+        key = layers.at(parameter.attr("layer"))
+        ref = tap_ref(self.graph.bodies[key], parameter.attr("path"))
+        assert ref is not None, f"{key} has no tap {parameter.attr('path')}"
+        return _place(ref, self.bodies[key].numbers)
+
+
+def _needed_order(nodes: dict[str, Node], roots: Iterator[str]) -> Iterator[str]:
+    """Ids of the nodes that ``roots`` need, operands before what reads them, in the order of slots."""
+    done: set[str] = set()
+    for root in roots:
+        pending = [(root, False)]
+        while pending:
+            id, ready = pending.pop()
+            if id in done:
+                continue
+            if ready:
+                done.add(id)
+                yield id
+            else:
+                pending.append((id, True))
+                pending.extend((ref.node, False) for ref in reversed(nodes[id].inputs))
+
+
+def _place(ref: Ref, numbers: dict[str, int]) -> tuple[int, int]:
+    return numbers[ref.node], ref.out
+
+
+def _type(type: TensorType) -> object:
+    return type.dtype, [(dim.name, str(dim.size)) for dim in type.dims]
+
+
+def _attr(value: Attr) -> object:
+    """An attribute as nested lists of numbers and strings; a number is the same however it is written."""
+    if isinstance(value, tuple):
+        return [_attr(item) for item in value]
+    if isinstance(value, Program):
+        return _program(value)
+    if isinstance(value, Init):
+        return "init", value.kind, [_number(number) for number in value.values]
+    if isinstance(value, InputSpec):
+        return "spec", value.kind, value.limit
+    assert not isinstance(value, BodyRef), "bodies are told by their content"
+    return value if value is None or isinstance(value, (str, bool)) else _number(value)
+
+
+def _number(value: int | float | bool) -> object:
+    if isinstance(value, float) and math.isfinite(value) and value == int(value):
+        return int(value)
+    return value
+
+
+def _program(program: Program) -> object:
+    """Coordinates (``q``, ``k``, ``s``) have fixed names; the arguments of a function count by place."""
+    arguments = program.variables if program.kind == "fn" else ()
+    names = {name: number for number, name in enumerate(arguments)}
+    captures = [(held.learned, held.integer) for held in program.captures]
+    return program.kind, len(arguments), captures, fold(program.body, lambda s, parts: _scalar(s, parts, names))
+
+
+def _scalar(scalar: Scalar, parts: list[str], names: dict[str, int]) -> str:
+    """Prefix text; what is long is replaced by its digest, so that depth costs nothing."""
+    if isinstance(scalar, Const):
+        return repr(_number(scalar.value))
+    if isinstance(scalar, Var):
+        return f"v{names.get(scalar.name, scalar.name)}"
+    head = scalar.op if isinstance(scalar, Op) else f"gather{scalar.capture}"
+    text = f"({' '.join([head, *parts])})"
+    assert isinstance(scalar, (Op, Gather))
+    return text if len(text) <= 200 else _sha(text)
+
+
+def _sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
