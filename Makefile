@@ -66,4 +66,9 @@ $(VENV)/.installed-%: $(VENV)/.installed
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
+	$(PIP) --no-deps litgpt
+	@touch $@
+
 .SECONDARY: $(VENV)/bin/python
