@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tantra_dsl.graph.model import Attr, Body, Init, Node, Ref
 from tantra_dsl.graph.rules import infer
@@ -80,10 +81,26 @@ class BodyBuilder:
             id, number = f"{wanted}_{number}", number + 1
         return id
 
-    def finish(
-        self, outputs: Iterable[tuple[str, Ref]], taps: Iterable[tuple[str, Ref]] = ()
-    ) -> Body:
-        """The body, with its named outputs."""
-        return Body(
-            self.key, self.definition, tuple(self.nodes.values()), tuple(outputs), tuple(taps), self.origin
+    def names(self) -> dict[str, str]:
+        """Final id of each node: the variable that it is assigned to, where that is free."""
+        chosen = {id: id for id in self.nodes}
+        used = set(self.nodes)
+        for id, node in self.nodes.items():
+            if node.target and node.target not in used:
+                chosen[id] = node.target
+                used.add(node.target)
+        return chosen
+
+    def finish(self, outputs: Iterable[tuple[str, Ref]], taps: Iterable[tuple[str, Ref]] = ()) -> Body:
+        """The body, with its named outputs; nodes that an equation assigns go by their variable."""
+        final = self.names()
+
+        def renamed(ref: Ref) -> Ref:
+            return Ref(final[ref.node], ref.out)
+
+        nodes = tuple(
+            replace(node, id=final[node.id], inputs=tuple(map(renamed, node.inputs))) for node in self.nodes.values()
         )
+        named = tuple((name, renamed(ref)) for name, ref in outputs)
+        tapped = tuple((name, renamed(ref)) for name, ref in taps)
+        return Body(self.key, self.definition, nodes, named, tapped, self.origin)

@@ -12,11 +12,15 @@ A body is a straight list of nodes in topological order. Structure is in four op
   ``instance``: ``own`` (the weights live here, under ``name``) or ``given`` (the first input is a ``module`` node
   and the weights live there; the remaining inputs are the arguments). Inputs match the body's ``input`` nodes in order.
 - ``instance``: creates a shared body instance called ``name`` (attr ``body``) without calling it; output is a module.
+- ``weight``: a weight of a shared instance as a tensor, e.g. a tied embedding: its input is an ``instance`` node (or a ``module``
+  input), attr ``path`` the weight's path below the instance (``tokens.weight``).
 - ``stack``: applies layers one after another to a stream. attrs: ``name``, ``runs`` (tuple of (BodyRef, count): the
   pattern), ``count`` (total; the pattern is cycled to it), ``shared`` (True: layers with the same BodyRef have one set of
   weights, stored under ``name.<index of first use>``), ``extras`` (names of inputs 1..). inputs: (x, *extras). Each layer
   body has input ``x`` first, then ``input`` nodes whose ``name`` picks an extra, or ``tap`` inputs. Weights of layer
   ``i`` live under ``name.i``.
+
+A body may have ``taps``; every call of it then gives them as further outputs, after its own, and the call's ``types`` list them.
 
 Weight paths are the dotted join of names from the root, and are the ``state_dict`` keys of the compiled module.
 All other ops are primitives and are described in ``graph/ops.py``.
@@ -82,7 +86,7 @@ class Node:
     """One operation. ``id`` is unique in its body and readable.
 
     ``equation`` numbers the statement of the body that the node belongs to (for emission: one line per equation) and
-    ``target`` is the variable that the equation assigns the node's value to, where it does.
+    ``target`` is the variable that the equation assigns the node's value to, where it does (``a, b`` for two outputs).
     """
 
     id: str

@@ -103,4 +103,4 @@ _TABLE = (
 )  # fmt: skip
 
 OPS: dict[str, OpSpec] = {spec.name: spec for spec in _TABLE}
-STRUCTURE = frozenset({"input", "param", "call", "instance", "stack"})
+STRUCTURE = frozenset({"input", "param", "call", "instance", "weight", "stack"})
