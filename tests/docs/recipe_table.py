@@ -9,9 +9,9 @@ from tantra_dsl.semantics.recipe_keys import reference
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs" / "language.md"
-BETWEEN = re.compile(
-    r"(?<=<!-- recipe: made by python -m tests.docs.recipe_table -->\n).*?(?=<!-- end of recipe -->)", re.DOTALL
-)
+START = "<!-- recipe: made by python -m tests.docs.recipe_table -->\n"
+END = "<!-- end of recipe -->"
+BETWEEN = re.compile(f"(?<={START}).*?(?={END})", re.DOTALL)
 HEADER = "| key | value | default | |\n|---|---|---|---|\n"
 
 

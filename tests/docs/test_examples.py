@@ -1,8 +1,8 @@
 """The examples in README.md and docs/ do what the page says.
 
 - ``tantra`` and ``yaml`` fences are whole specs and check without error. ``file=NAME`` also saves them for the
-  page's console examples; ``fragment`` marks a part of a spec, which only has to be readable; ``error=CODE,CODE`` expects
-  those codes.
+  page's console examples; ``fragment`` marks a part of a spec, which only has to be readable;
+  ``error=CODE,CODE`` expects those codes.
 - ``console`` fences: each line after ``$`` is run, in one folder per page, and prints what follows. ``norun`` is
   for what takes minutes or a network.
 - ``python`` fences run as they stand.
