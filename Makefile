@@ -19,7 +19,9 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 train: $(VENV)/.installed ## train specs/shakespeare.tantra on the bundled plays, plot, sample
-	$(BIN)/tantra train specs/shakespeare.tantra --out $(RUN)
+	if [ -e $(RUN)/run.json ]; \
+	  then $(BIN)/tantra train --resume $(RUN); \
+	  else $(BIN)/tantra train specs/shakespeare.tantra --out $(RUN); fi
 	$(BIN)/tantra sample $(RUN) --prompt "ROMEO." --max-new 400 --seed 1
 
 test: $(VENV)/.installed-test ## the whole test suite
