@@ -89,7 +89,9 @@ class DataTooShort(Diagnostic):
     def title(self) -> str:
         """What is wrong."""
         noun = "token" if self.tokens == 1 else "tokens"
-        return f"the {self.part} part of the data has {self.tokens} {noun}, fewer than the {self.needed} of one sequence"
+        return (
+            f"the {self.part} part of the data has {self.tokens} {noun}, fewer than the {self.needed} of one sequence"
+        )
 
     @property
     def help(self) -> str:
@@ -117,7 +119,9 @@ class VocabTooSmall(Diagnostic):
     @property
     def notes(self) -> tuple[Note, ...]:
         """Why."""
-        return (Note(f"of these {len(self.specials)} are special: {', '.join(self.specials)}"),) if self.specials else ()
+        return (
+            (Note(f"of these {len(self.specials)} are special: {', '.join(self.specials)}"),) if self.specials else ()
+        )
 
     @property
     def help(self) -> str:
@@ -227,7 +231,7 @@ class TooFewDocuments(Diagnostic):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoWeights(Diagnostic):
+class NoEffectOnModel(Diagnostic):
     """R0211: a recipe key that this model leaves without effect."""
 
     code: ClassVar[str] = "R0211"

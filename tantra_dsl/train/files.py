@@ -1,0 +1,105 @@
+"""Writing that survives a crash: everything is flushed to disk before a rename makes it visible."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tantra_dsl.diagnostics.core import SpecError
+from tantra_dsl.diagnostics.training import CannotWrite, DiskFull, at_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def flush_folder(folder: Path) -> None:
+    """Makes the names in ``folder`` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Writes a file and flushes it; the name becomes durable with ``flush_folder``."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replaces the content of ``path``: readers see the old or the new, never a part."""
+    beside = path.with_name(f".{path.name}.new")
+    write_durably(beside, text.encode())
+    os.replace(beside, path)
+    flush_folder(path.parent)
+
+
+_TYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Writes ``tensors`` in the safetensors format, one at a time, flushed; returns the file's SHA-256.
+
+    The format is written here because its library can neither flush nor report a full disk as such.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        header = _header(tensors)
+        for piece in (len(header).to_bytes(8, "little"), header):
+            digest.update(piece)
+            file.write(piece)
+        for name in sorted(tensors):
+            flat = tensors[name].detach().to("cpu").contiguous().reshape(-1)
+            content = flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+            digest.update(content)
+            file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _header(tensors: Mapping[str, Tensor]) -> bytes:
+    """The JSON header: type, shape and byte range of each tensor, padded so that the data is aligned to 8 bytes."""
+    entries, start = {}, 0
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        end = start + tensor.numel() * tensor.element_size()
+        kind = _TYPES[str(tensor.dtype).removeprefix("torch.")]
+        entries[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries).encode()
+    return text + b" " * (-len(text) % 8)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def told(folder: Path, resumable: bool = False) -> Iterator[None]:
+    """Turns a refusal of the operating system into a diagnostic: R0303 for a full disk, else R0302."""
+    try:
+        yield
+    except OSError as error:
+        path = str(error.filename or folder)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            full = DiskFull(span=at_path(folder), path=path, resumable=str(folder) if resumable else "")
+            raise SpecError([full]) from None
+        reason = (error.strerror or str(error)).lower()
+        raise SpecError([CannotWrite(span=at_path(folder), path=path, reason=reason)]) from None

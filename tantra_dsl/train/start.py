@@ -1,0 +1,250 @@
+"""Setting up a run, new or resumed, and seeing it to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import torch
+from torch import Tensor, nn
+
+from tantra_dsl.diagnostics.core import Diagnostic, Sink, SpecError
+from tantra_dsl.diagnostics.training import DataChanged, OtherSpec, at_path
+from tantra_dsl.semantics.recipe import DataSource, Recipe
+from tantra_dsl.semantics.recipe_keys import BUNDLED
+from tantra_dsl.train import checkpoint, folder, tokenizer
+from tantra_dsl.train.batches import make_batches
+from tantra_dsl.train.checkpoint import Checkpoint
+from tantra_dsl.train.corpus import Corpus, data_facts, load_corpus
+from tantra_dsl.train.curve import curve_of, draw, terminal
+from tantra_dsl.train.device import own_settings, pick_device, pick_precision
+from tantra_dsl.train.differences import differences, weight_differences
+from tantra_dsl.train.files import replace_text, told
+from tantra_dsl.train.folder import RunFolder
+from tantra_dsl.train.loop import Run
+from tantra_dsl.train.metrics import Metrics
+from tantra_dsl.train.objective import objective_of
+from tantra_dsl.train.optim import make_optimizers
+from tantra_dsl.train.plan import check_effects, context_of, make_plan, peak_of
+from tantra_dsl.train.progress import Progress, clock
+from tantra_dsl.train.protocol import Loader, Model, RunResult, SpecLike
+from tantra_dsl.train.roles import weight_roles
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: a spec or a run to resume (or both), and where to show progress."""
+
+    spec: SpecLike
+    data: DataSource | None
+    bases: tuple[Path, ...]
+    folder: RunFolder
+    resumed: bool
+    device: torch.device
+    stream: TextIO | None
+
+
+def source_of(data: str) -> DataSource:
+    """The source that ``--data`` names: a bundled text, a TSV of pairs, or a path."""
+    if data in BUNDLED and not Path(data).exists():
+        return DataSource("bundled", data)
+    return DataSource("pairs" if data.endswith(".tsv") else "path", data)
+
+
+def new_request(spec: SpecLike, data: str | None, out: Path | None, device: str, stream: TextIO | None) -> Request:
+    """A request for a new run."""
+    recipe = spec.recipe()
+    source = source_of(data) if data is not None else recipe.data
+    place = folder.fresh(out, spec.name)
+    beside = Path(recipe.span("data").source.name).parent
+    bases = (Path.cwd(),) if data is not None else (beside, Path.cwd())
+    return Request(spec, source, bases, place, False, pick_device(device), stream)
+
+
+def resume_request(resume: Path, spec: SpecLike | None, load: Loader, device: str, stream: TextIO | None) -> Request:
+    """A request to go on with the run in ``resume``. Raises SpecError with R0307, or R0304 for another ``spec``."""
+    place = RunFolder(resume)
+    facts = place.read_facts()
+    kept = load(place.spec)
+    chosen = kept if spec is None else spec
+    if chosen.hash() != facts["hash"]:
+        found = differences(kept, chosen)
+        raise SpecError([OtherSpec(span=at_path(resume), folder=str(resume), differences=found)])
+    source = DataSource(**facts["data"])
+    return Request(chosen, source, (Path.cwd(),), place, True, pick_device(device), stream)
+
+
+def run(request: Request) -> RunResult:
+    """Carries out a request."""
+    with folder.locked(request.folder), own_settings():
+        if not request.resumed:
+            folder.require_empty(request.folder)
+        with told(request.folder.path):
+            checkpoint.clear_leftovers(request.folder.checkpoints)
+        made = _set_up(request)
+        with contextlib.closing(made.metrics):
+            made.go()
+            return _finish(made, request)
+
+
+# --- setting up --------------------------------------------------------------------------
+
+
+def _set_up(request: Request) -> Run:
+    spec, recipe, graph = request.spec, request.spec.recipe(), request.spec.graph()
+    _check_effects(recipe, request)
+    objective = objective_of(graph, recipe.span("data"))
+    context = context_of(recipe, graph)
+    corpus = load_corpus(request.data, objective, recipe, request.bases, request.folder.path)
+    batches = make_batches(corpus, objective, recipe, context)
+    plan = make_plan(recipe, batches)
+    loaded = _last_checkpoint(request, corpus)
+    module = spec.compile()
+    cast(Model, module).init_weights(recipe.seed)
+    module.to(request.device)
+    optimizers = make_optimizers(
+        module, recipe.optimizer, weight_roles(graph), objective.vocab, peak_of(recipe, graph, plan.steps)
+    )
+    torch.manual_seed(recipe.seed)
+    precision = pick_precision(recipe.precision, request.device)
+    step = loaded[0].position.step if loaded else 0
+    with told(request.folder.path, resumable=step > 0):
+        _write_facts(request, corpus, precision)
+        metrics = Metrics(request.folder.metrics, step)
+    every = max(1, plan.steps // 20)
+    made = Run(
+        module, _forward(module, recipe), optimizers, batches, plan, request.folder, metrics,
+        Progress(request.stream, every), request.device, precision, spec.hash(),
+    )  # fmt: skip
+    _announce(made, request, corpus)
+    if loaded:
+        _restore(made, *loaded)
+    return made
+
+
+def _check_effects(recipe: Recipe, request: Request) -> None:
+    sink = Sink()
+    check_effects(recipe, request.spec.graph(), sink)
+    if sink.errors:
+        raise SpecError(sink.sorted())
+
+
+def _forward(module: nn.Module, recipe: Recipe) -> Any:
+    """The loss function, through torch.compile where the recipe says so."""
+    loss = cast(Model, module).loss
+    return torch.compile(loss) if recipe.compile else loss
+
+
+def _write_facts(request: Request, corpus: Corpus, precision: str) -> None:
+    """Writes ``run.json`` at the start; on resumption only the spec, whose recipe may have changed."""
+    spec, place = request.spec, request.folder
+    if request.resumed:
+        replace_text(place.spec, spec.resolved_text())
+        return
+    assert request.data is not None, "load_corpus has checked it"
+    facts = {
+        "name": spec.name, "hash": spec.hash(), "data": data_facts(request.data, request.bases),
+        "data_digest": corpus.digest, "tokenizer": corpus.tokenizer.kind, "precision": precision,
+        "device": str(request.device), "threads": torch.get_num_threads(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "chip": platform.processor() or platform.machine(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    place.write_facts(facts, spec.resolved_text(), tokenizer.dump(corpus.tokenizer))
+
+
+def _announce(made: Run, request: Request, corpus: Corpus) -> None:
+    weights = sum(weight.numel() for weight in made.module.parameters())
+    train = next(iter(corpus.train.values()))
+    verb = "resuming" if request.resumed else "training"
+    where = f"{made.device.type}, {made.precision}, {torch.get_num_threads()} threads"
+    made.progress.say(f"{verb} {request.spec.name}: {weights:,} parameters, {len(train):,} tokens, {where}")
+    made.progress.say(f"run folder: {made.folder.path}")
+
+
+# --- resuming ----------------------------------------------------------------------------
+
+
+def _last_checkpoint(request: Request, corpus: Corpus) -> tuple[Checkpoint, list[Diagnostic]] | None:
+    """The newest good checkpoint of a run that is resumed, with warnings; None where nothing was saved yet."""
+    if not request.resumed:
+        return None
+    place = request.folder
+    if corpus.digest != place.read_facts()["data_digest"]:
+        raise SpecError(
+            [DataChanged(span=at_path(place.path), folder=str(place.path), what="the data or its tokenizer")]
+        )
+    order = checkpoint.listed(place.checkpoints)
+    if not order:
+        return None
+    found, _, warnings = folder.first_good(place, order, checkpoint.load)
+    return found, warnings
+
+
+def _restore(made: Run, found: Checkpoint, warnings: list[Diagnostic]) -> None:
+    """Puts a run where a checkpoint was taken."""
+    load_weights(made.module, found.weights, made.folder)
+    state = {name: tensor for name, tensor in found.state.items() if not name.startswith("random/")}
+    made.optimizers.load(state)
+    checkpoint.restore_random(found.state, made.device)
+    position = found.position
+    made.step, made.saved, made.loss = position.step, position.step, position.loss
+    made.validation_loss, made.seconds = position.validation_loss, position.seconds
+    made.warnings.extend(warnings)
+    for warning in warnings:
+        made.progress.say(f"warning[{warning.code}]: {warning.title}; {warning.help}")
+    made.progress.say(f"resuming after step {made.step}")
+
+
+def load_weights(module: nn.Module, weights: Mapping[str, Tensor], place: RunFolder) -> None:
+    """Copies a checkpoint's weights. Raises SpecError with R0304 where names or shapes differ."""
+    found = weight_differences(module, weights)
+    if found:
+        raise SpecError([OtherSpec(span=at_path(place.path), folder=str(place.path), differences=found)])
+    module.load_state_dict(dict(weights), strict=False)
+
+
+# --- the end -----------------------------------------------------------------------------
+
+
+def _finish(made: Run, request: Request) -> RunResult:
+    """Takes the final loss over the whole validation part, draws the curve, and says how to go on."""
+    held = None
+    if made.plan.recipe.validation and not made.interrupted:
+        held = made.evaluate(None)
+        made.metrics.log(made.step, {"final_validation_loss": held})
+    with told(request.folder.path, resumable=True):
+        _show_curve(made, request)
+    for line in _last_words(made, held):
+        made.progress.say(line)
+    return RunResult(made.folder.path, made.step, made.loss, held, made.seconds, made.interrupted, tuple(made.warnings))
+
+
+def _show_curve(made: Run, request: Request) -> None:
+    kind = tokenizer.load(request.folder.tokenizer.read_text()).kind
+    unit = {"characters": "character", "bytes": "byte"}.get(kind, "token")
+    curve = curve_of(request.spec.name, unit, made.metrics.entries)
+    draw(curve, request.folder.path)
+    if text := terminal(curve):
+        made.progress.say(text)
+
+
+def _last_words(made: Run, held: float | None) -> Iterator[str]:
+    path = made.folder.path
+    if made.interrupted and made.step < made.plan.steps:
+        yield f"stopped after step {made.step} and saved; go on with: tantra train --resume {path}"
+        return
+    loss = "" if held is None else f"validation loss {held:.4f} nats, "
+    yield f"done: {loss}{made.step} steps in {clock(made.seconds)}; curve in {path / 'loss.png'}"
+    yield f"sample with: tantra sample {path} --prompt TEXT"
+
+
+def default_stream() -> TextIO:
+    """Where progress goes unless asked otherwise."""
+    return sys.stdout
