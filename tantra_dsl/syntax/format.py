@@ -1,0 +1,1 @@
+def format_expression(e): return repr(e)

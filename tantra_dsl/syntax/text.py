@@ -1,0 +1,59 @@
+"""Text to tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tantra_dsl.diagnostics.core import Sink
+from tantra_dsl.syntax.automaton import Automaton
+from tantra_dsl.syntax.build import Builder
+from tantra_dsl.syntax.depth import check_depth
+from tantra_dsl.syntax.explain import Explainer
+from tantra_dsl.syntax.lexer import Lexer, Token
+from tantra_dsl.syntax.source import Source
+from tantra_dsl.syntax.tables import load_table
+from tantra_dsl.syntax.tree import Expr, File, Item
+
+
+def parse_text(source: Source, sink: Sink) -> File | None:
+    """The tree of a ``.tantra`` text; None where part of it could not be read.
+
+    Every mistake goes to ``sink``. Mistakes that leave a whole tree (a key set twice) return it.
+    """
+    lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=True)
+    tokens = lexer.run()
+    return None if tokens is None else parse_tokens(tokens, source, sink)
+
+
+def parse_expression(source: Source, sink: Sink) -> Expr | None:
+    """The tree of a source that holds one expression, such as the right side of ``--set``."""
+    tokens = Lexer(source.text, Builder(source, sink).spot, sink, members=False).run()
+    if tokens is None:
+        return None
+    end = len(source.text)
+    file = parse_tokens(
+        [("VALUE_OPEN", "", 0, 0, True), *tokens, ("VALUE_CLOSE", "", end, end, False)], source, sink
+    )
+    if file is None:
+        return None
+    (member,) = file.members
+    assert isinstance(member, Item)
+    return member.value
+
+
+def parse_tokens(tokens: list[Token], source: Source, sink: Sink) -> File | None:
+    """The tree of tokens whose offsets point into ``source``."""
+    table, builder = load_table(), Builder(source, sink)
+    actions: list[Callable[[list[Any]], Any] | None] = [
+        builder.action(name) if name else None for _, _, name in table.rules
+    ]
+    automaton = Automaton(table, actions, Explainer(table, builder.spot), sink.add)
+    file = automaton.run(tokens, len(source.text))
+    if automaton.failed or not check_depth(file, sink):
+        return None
+    assert isinstance(file, File)
+    return file
+
+
+__all__ = ["parse_expression", "parse_text", "parse_tokens"]
