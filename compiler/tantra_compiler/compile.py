@@ -1,0 +1,108 @@
+"""From a graph to a module that runs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import linecache
+import os
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from tantra_compiler.options import CompileOptions
+from tantra_compiler.passes.base import Pass, run_passes
+from tantra_compiler.passes.recipe import ApplyRecipe
+from tantra_dsl.graph.model import Graph
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def pipeline(options: CompileOptions) -> list[Pass]:
+    """The passes that ``options`` ask for, in order."""
+    passes: list[Pass] = [ApplyRecipe(options.dropout, options.label_smoothing)]
+    return [each for each in passes if each.name not in options.without]
+
+
+def emit_source(graph: Graph, options: CompileOptions | None = None) -> str:
+    """Python source of the model. Raises SpecError naming every op that cannot be written yet."""
+    from tantra_compiler.emit.module import emit
+    from tantra_compiler.lowered import require_lowered
+
+    options = options or CompileOptions()
+    require_lowered(graph)
+    return emit(run_passes(graph, pipeline(options)), graph_digest(graph), options.standalone)
+
+
+def compile_graph(graph: Graph, options: CompileOptions | None = None) -> nn.Module:
+    """The model as a module. Raises SpecError naming every op that cannot be written yet."""
+    import torch
+
+    options = options or CompileOptions()
+    source = emit_source(graph, options)
+    model_class = load_source(source, graph.name)
+    with torch.device(options.device if options.seed is None else "meta"):
+        model: nn.Module = model_class()
+    if options.seed is not None and options.device != "meta":
+        model = model.to_empty(device=options.device)
+        model.init_weights(options.seed)  # type: ignore[operator]
+    return model
+
+
+def graph_digest(graph: Graph) -> str:
+    """The graph's hash."""
+    from tantra_dsl.graph.hash import full_hash
+
+    return full_hash(graph)
+
+
+def load_source(source: str, name: str) -> type[nn.Module]:
+    """The model's class from emitted ``source``, which is kept in a file so that tracebacks show it."""
+    digest = hashlib.blake2b(source.encode(), digest_size=12).hexdigest()
+    module_name = f"tantra_emitted_{digest}"
+    if module_name not in sys.modules:
+        sys.modules[module_name] = _imported(source, module_name, f"{name}_{digest}.py")
+    classes = [value for value in vars(sys.modules[module_name]).values() if hasattr(value, "spec_hash")]
+    model: type[nn.Module] = classes[-1]
+    return model
+
+
+def _imported(source: str, module_name: str, file_name: str) -> ModuleType:
+    path = _kept_file(source, file_name)
+    spec = importlib.util.spec_from_loader(module_name, loader=None, origin=path)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__file__ = path
+    sys.modules[module_name] = module
+    exec(compile(source, path, "exec"), module.__dict__)
+    return module
+
+
+def _kept_file(source: str, file_name: str) -> str:
+    """Path of a file that holds ``source``; where none can be written, a name that tracebacks can still look up."""
+    try:
+        return _written_file(source, cache_folder() / file_name)
+    except OSError:
+        path = f"<tantra {file_name}>"
+        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+        return path
+
+
+def _written_file(source: str, path: Path) -> str:
+    """Write beside and rename, so that many processes can compile one spec at once."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".py")
+        with os.fdopen(handle, "w") as file:
+            file.write(source)
+        os.replace(beside, path)
+    return str(path)
+
+
+def cache_folder() -> Path:
+    """Where emitted source is kept: ``$XDG_CACHE_HOME/tantra/modules``, or the same below ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "tantra" / "modules"

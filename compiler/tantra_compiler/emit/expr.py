@@ -1,0 +1,95 @@
+"""Python expressions as text that knows how strongly it binds."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+CONDITION, COMPARE, BITOR, BITAND, ADD, MUL, UNARY, POWER, ATOM = range(9)
+
+WIDTH: Final = 120
+"""Longest line of emitted source."""
+
+_SIMPLE = re.compile(r"-?(\d[\w.]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """An expression. ``rank`` is its binding strength; ``call`` its function and arguments where it is a call."""
+
+    text: str
+    rank: int = ATOM
+    call: tuple[str, tuple[str, ...]] | None = None
+
+    def at(self, rank: int) -> str:
+        """Its text, in parentheses where it binds less than ``rank``."""
+        return self.text if self.rank >= rank else f"({self.text})"
+
+    @property
+    def simple(self) -> bool:
+        """Whether it is a name, a dotted name or a number, so that repeating it costs nothing."""
+        return _SIMPLE.match(self.text) is not None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def call(function: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
+    """``function(args, key=value)``."""
+    parts = (*map(str, args), *(f"{name}={value}" for name, value in keywords.items()))
+    return Expr(f"{function}({', '.join(parts)})", ATOM, (function, parts))
+
+
+def method(x: Expr, name: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
+    """``x.name(args)``."""
+    return call(f"{x.at(ATOM)}.{name}", *args, **keywords)
+
+
+def index(x: Expr, *parts: str) -> Expr:
+    """``x[parts]``."""
+    return Expr(f"{x.at(ATOM)}[{', '.join(parts)}]")
+
+
+def infix(symbol: str, rank: int, left: Expr, right: Expr) -> Expr:
+    """``left symbol right``, grouping to the left; comparisons do not group."""
+    lower = rank + 1 if rank == COMPARE else rank
+    return Expr(f"{left.at(lower)} {symbol} {right.at(rank + 1)}", rank)
+
+
+def power(base: Expr, exponent: Expr) -> Expr:
+    """``base ** exponent``, with the spaces that formatters use: none around simple operands."""
+    tight = base.simple and exponent.simple
+    left, right = base.at(ATOM), exponent.at(UNARY)
+    return Expr(f"{left}**{right}" if tight else f"{left} ** {right}", POWER)
+
+
+def sequence(*parts: Expr | str) -> Expr:
+    """``(a, b)``, with the comma that a tuple of one needs."""
+    inner = ", ".join(map(str, parts))
+    return Expr(f"({inner},)" if len(parts) == 1 else f"({inner})")
+
+
+def number(value: float | bool) -> Expr:
+    """A literal, as short as it can be without loss."""
+    text = repr(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return Expr(f'float("{value}")')
+        mantissa, _, exponent = text.partition("e")
+        if exponent:
+            text = f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return Expr(text, UNARY if text.startswith("-") else ATOM)
+
+
+def statement(start: str, value: Expr, indent: int, comment: str = "") -> list[str]:
+    """``start`` and ``value`` as lines: one where they fit, else a call with an argument a line."""
+    pad = " " * indent
+    line = f"{pad}{start}{value.text}"
+    if comment and len(line) + len(comment) + 4 <= WIDTH:
+        return [f"{line}  # {comment}"]
+    if len(line) <= WIDTH or value.call is None or not value.call[1]:
+        return [line]
+    function, parts = value.call
+    return [f"{pad}{start}{function}(", *(f"{pad}    {part}," for part in parts), f"{pad})"]

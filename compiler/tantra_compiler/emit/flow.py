@@ -1,0 +1,135 @@
+"""Which nodes of a body become lines, which are written inside others, and what each value is called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tantra_compiler.emit.names import free, identifier
+from tantra_dsl.graph.model import Body, Node, Ref
+
+ATOMS = frozenset({"input", "param", "instance"})
+
+
+@dataclass
+class Flow:
+    """Plan of the lines that compute ``wanted``.
+
+    ``given`` are nodes whose values have names already. A node is written inside its reader where that is the only one
+    and belongs to the same equation; ``hoisted`` nodes get a line of their own all the same.
+    """
+
+    body: Body
+    wanted: tuple[Ref, ...]
+    given: frozenset[str] = frozenset()
+    hoisted: frozenset[str] = frozenset()
+    nodes: list[Node] = field(init=False)
+    readers: dict[str, list[str]] = field(init=False)
+    lines: list[list[Node]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = self._needed()
+        self.readers = {}
+        for node in self.nodes:
+            for ref in node.inputs:
+                self.readers.setdefault(ref.node, []).append(node.id)
+        self._ends = Counter(ref.node for ref in self.wanted)
+        self._by_id = {node.id: node for node in self.nodes}
+        heads = [node for node in self.nodes if not self.is_inside(node)]
+        self._place = self._places(heads)
+        self.lines = self._grouped(heads)
+
+    def _needed(self) -> list[Node]:
+        found = {ref.node for ref in self.wanted}
+        for node in reversed(self.body.nodes):
+            if node.id in found and node.id not in self.given:
+                found.update(ref.node for ref in node.inputs)
+        return [n for n in self.body.nodes if n.id in found and n.id not in self.given and n.op not in ATOMS]
+
+    def is_inside(self, node: Node) -> bool:
+        """Whether ``node`` is written inside its only reader."""
+        readers = self.readers.get(node.id, [])
+        if node.op == "stack" or len(node.types) != 1 or node.id in self.hoisted:
+            return False
+        if self._ends[node.id]:
+            return not readers and self._ends[node.id] == 1 and node.target is None
+        if len(readers) != 1:
+            return False
+        reader = self._by_id[readers[0]]
+        free_standing = node.equation is None and node.target is None
+        return (free_standing or (reader.equation == node.equation and node.target is None)) and reader.op != "stack"
+
+    def _places(self, heads: list[Node]) -> dict[str, int]:
+        """For each node, the number of the line in which it is written; what ends the body comes last."""
+        places = {node.id: number for number, node in enumerate(heads)}
+        for node in reversed(self.nodes):
+            if node.id not in places:
+                readers = self.readers.get(node.id, [])
+                places[node.id] = places[readers[0]] if readers else len(heads)
+        return places
+
+    def last_use(self, id: str) -> int:
+        """Number of the last line that reads ``id``; -1 where none does."""
+        if self._ends[id]:
+            return len(self._place) + 1
+        return max((self._place[reader] for reader in self.readers.get(id, ())), default=-1)
+
+    def place(self, node: Node) -> int:
+        """Number of the line of ``node``."""
+        return self._place[node.id]
+
+    def _grouped(self, heads: list[Node]) -> list[list[Node]]:
+        """Lines; neighbours that one equation assigns at once share one."""
+        lines: list[list[Node]] = []
+        for node in heads:
+            if lines and self._together(lines[-1], node):
+                lines[-1].append(node)
+            else:
+                lines.append([node])
+        return lines
+
+    def _together(self, line: list[Node], node: Node) -> bool:
+        if node.op == "stack" or line[0].op == "stack":
+            return False
+        same = node.equation is not None and node.equation == line[0].equation
+        named = all(n.target is not None and len(n.types) == 1 for n in (*line, node))
+        return same and named and all(self._place[node.id] not in self._used_at(n.id) for n in line)
+
+    def _used_at(self, id: str) -> set[int]:
+        return {self._place[reader] for reader in self.readers.get(id, ())}
+
+
+class Names:
+    """Variables of one function: each value's name, and until which line the name must keep it."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._held: dict[str, int] = {}
+        self.of: dict[Ref, str] = {}
+
+    def hold(self, ref: Ref, name: str, until: int) -> None:
+        """Give ``ref`` the name ``name`` up to line ``until``."""
+        self.of[ref] = name
+        self._held[name] = until
+
+    def keep(self, name: str, line: int) -> None:
+        """Let nothing else take ``name`` in ``line``."""
+        self._held[name] = max(self._held.get(name, -1), line + 1)
+
+    def assign(self, ref: Ref, wanted: str, line: int, until: int) -> str:
+        """Name for a value made in ``line`` and read up to line ``until``; a name whose value is done is free again."""
+        busy = {name for name, last in self._held.items() if last > line}
+        name = free(identifier(wanted), self._taken | busy)
+        self.hold(ref, name, until)
+        return name
+
+
+def wanted_name(node: Node, out: int) -> str:
+    """What a value would best be called: its equation's variable, else its node."""
+    if node.target is not None:
+        parts = [part.strip() for part in node.target.split(",")]
+        if len(parts) == len(node.types):
+            return parts[out]
+        return node.target if len(node.types) == 1 else f"{node.target}_{out}"
+    return node.id if len(node.types) == 1 else f"{node.id}_{out}"

@@ -1,0 +1,90 @@
+"""Which way an attention runs, decided when the model is compiled, and how it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tantra_compiler.emit.expr import Expr, number, sequence
+from tantra_compiler.emit.site import Site, lowers
+from tantra_dsl.graph.model import Node
+from tantra_dsl.scalars.ir import Op, Scalar, Var
+from tantra_dsl.scalars.walk import variables_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How an op runs, and why: the name of the runtime function and a reason for people."""
+
+    function: str
+    reason: str
+
+
+def choose_attention(node: Node) -> Choice:
+    """The way in which an ``attend`` node runs."""
+    mask, score = node.attr("mask"), node.attr("score")
+    if node.attr("kernel") == "reference":
+        return Choice("attend_reference", "asked for")
+    if "sink" in node.attr("has", ()):
+        return Choice("attend_reference", "torch's attention has no sink in the denominator")
+    if score is not None and not is_additive(score.body):
+        return Choice("attend_reference", "torch's attention only adds to scores, and this score is not s + something")
+    if score is not None:
+        return Choice("attend_biased", "torch's fused attention; the score and the mask are added as one tensor")
+    if mask is None:
+        return Choice("attend_full", "torch's fused attention")
+    if node.attr("causal"):
+        return Choice("attend_causal", "torch's fused attention, which skips later keys itself")
+    return Choice("attend_biased", "torch's fused attention; the mask is added as a tensor")
+
+
+def is_additive(score: Scalar) -> bool:
+    """Whether ``score`` is s plus something in which s does not occur."""
+    if score == Var("s"):
+        return True
+    if not isinstance(score, Op) or score.op not in ("add", "sub"):
+        return False
+    holding = [number for number, part in enumerate(score.args) if "s" in variables_of(part)]
+    if len(holding) != 1 or (score.op == "sub" and holding[0] != 0):
+        return False
+    return is_additive(score.args[holding[0]])
+
+
+@lowers("attend")
+def _attend(site: Site) -> Expr:
+    choice = choose_attention(site.node)
+    score_name = "bias" if choice.function == "attend_biased" else "score"
+    keywords: dict[str, Expr | str] = {}
+    if choice.function in ("attend_biased", "attend_reference"):
+        keywords = _programs(site, score_name)
+    keywords |= {"scale": number(site.node.attr("scale")), **site.optional(3)}
+    rate = site.node.attr("dropout")
+    if rate:
+        keywords["dropout"] = f"{number(rate)} if self.training else 0.0"
+    return site.run(choice.function, *site.args[:3], **keywords, **site.cache(1))
+
+
+def _programs(site: Site, score_name: str) -> dict[str, Expr | str]:
+    mask, score = site.node.attr("mask"), site.node.attr("score")
+    captures = site.captures(3)
+    masked = len(mask.captures) if mask is not None else 0
+    keywords: dict[str, Expr | str] = {}
+    if mask is not None:
+        keywords["mask"] = site.program(mask)
+    if score is not None:
+        keywords[score_name] = site.program(score)
+    for name, tensors in (("mask_captures", captures[:masked]), (f"{score_name}_captures", captures[masked:])):
+        if tensors:
+            keywords[name] = sequence(*tensors)
+    return keywords
+
+
+@lowers("additive_attend")
+def _additive_attend(site: Site) -> Expr:
+    mask = site.node.attr("mask")
+    keywords: dict[str, Expr | str] = {}
+    if mask is not None:
+        keywords["mask"] = site.program(mask)
+    captures = site.captures(4)
+    if captures:
+        keywords["mask_captures"] = sequence(*captures)
+    return site.run("additive_attend", *site.args[:4], **keywords, **site.cache(1))

@@ -1,0 +1,118 @@
+"""Scalar programs as the small functions of an emitted module."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from tantra_compiler.emit.expr import WIDTH, Expr, call, statement
+from tantra_compiler.emit.formulas import Formula
+from tantra_compiler.emit.names import free, identifier, program_name
+from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.simplify import simplify
+from tantra_dsl.scalars.walk import fold, substitute
+
+_COORDINATES: Final = ("b", "h", "q", "k")
+_PARAMETERS: Final = {"mask": _COORDINATES, "score": ("s", *_COORDINATES), "frequency": ("j",), "table": ("p", "c")}
+_LENGTHS: Final = {"queries": Expr("q.shape[-2]"), "keys": Expr("k.shape[-1]")}
+
+Claim = Callable[[str], str]
+"""Takes a wanted name of the emitted module and gives one that is free."""
+
+
+@dataclass
+class Programs:
+    """The scalar functions that a module needs so far; equal programs share one."""
+
+    claim: Claim
+    _names: dict[tuple[object, ...], str] = field(default_factory=dict)
+    sources: list[str] = field(default_factory=list)
+
+    def function(self, program: Program, **constants: int) -> str:
+        """Name of the function that computes ``program``, with the named variables set to numbers."""
+        values = {name: Const(value) for name, value in constants.items()}
+        body = simplify(substitute(program.body, values))
+        key = (program.kind, program.variables, body, program.captures)
+        if key not in self._names:
+            self._names[key] = self.claim(program_name(program.name, program.kind))
+            self.sources.append(_source(self._names[key], program, body))
+        return self._names[key]
+
+
+def _source(name: str, program: Program, body: Scalar) -> str:
+    parameters = list(_PARAMETERS.get(program.kind, program.variables))
+    captures = _capture_names(program, parameters)
+    whole = frozenset({"b", "h", "q", "k"}) if program.kind == "mask" or program.captures else frozenset("b")
+    variables = {name: Expr(name) for name in parameters} | (_LENGTHS if program.kind in ("mask", "score") else {})
+    formula = Formula(variables, [Expr(name) for name in captures], whole, builtins=program.kind == "fn")
+    typed = ", ".join(f"{name}: Tensor" for name in (*parameters, *captures))
+    lines = [f"def {name}({typed}) -> Tensor:", *_named_parts(formula, body, {*parameters, *captures})]
+    result = _filled(body, parameters[-1], program.kind) if isinstance(body, Const) else formula.expr(body)
+    return "\n".join([*lines, *statement("return ", result, 4)])
+
+
+def _capture_names(program: Program, taken: list[str]) -> list[str]:
+    names: list[str] = []
+    for capture in program.captures:
+        names.append(free(identifier(capture.name), [*taken, *names]))
+    return names
+
+
+def _filled(body: Const, like: str, kind: str) -> Expr:
+    value = repr(bool(body.value)) if kind == "mask" else repr(float(body.value))
+    return call("torch.full_like", like, value, **({"dtype": "torch.bool"} if kind == "mask" else {}))
+
+
+def _named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
+    """Lines that give a name to what occurs twice and, as long as the result does not fit a line, to its largest part."""
+    lines: list[str] = []
+    while (part := _repeated(formula, body) or _oversized(formula, body)) is not None:
+        name = free("part", taken)
+        taken.add(name)
+        lines += statement(f"{name} = ", formula.expr(part), 4)
+        formula.bound[part] = Expr(name)
+    return lines
+
+
+def _repeated(formula: Formula, body: Scalar) -> Scalar | None:
+    counts: Counter[Scalar] = Counter()
+    for part in _open_parts(formula, body):
+        counts[part] += 1
+    twice = [part for part, count in counts.items() if count > 1 and len(formula.expr(part).text) > 7]
+    return min(twice, key=lambda part: len(formula.expr(part).text), default=None)
+
+
+def _oversized(formula: Formula, body: Scalar) -> Scalar | None:
+    if len(formula.expr(body).text) + len("    return ") <= WIDTH:
+        return None
+    fitting = [part for part in _open_parts(formula, body) if part is not body]
+    sizes = {part: len(formula.expr(part).text) for part in fitting}
+    fitting = [part for part in fitting if 12 < sizes[part] < WIDTH - 20]
+    return max(fitting, key=lambda part: sizes[part], default=None)
+
+
+def _open_parts(formula: Formula, body: Scalar) -> list[Scalar]:
+    """Operations inside ``body`` that are printed, outermost first: not below what has a name or is a torch function."""
+    found: list[Scalar] = []
+    pending = [body]
+    while pending:
+        part = pending.pop()
+        if part in formula.bound or not isinstance(part, Op | Gather):
+            continue
+        found.append(part)
+        pending.extend(formula.printed_parts(part))
+    return found
+
+
+def occurrences(body: Scalar) -> Counter[str]:
+    """How often each variable occurs in ``body``, as it is written."""
+
+    def count(node: Scalar, parts: list[Counter[str]]) -> Counter[str]:
+        total: Counter[str] = Counter([node.name]) if isinstance(node, Var) else Counter()
+        for part in parts:
+            total.update(part)
+        return total
+
+    return fold(body, count)

@@ -1,0 +1,39 @@
+"""What an emitted module holds besides its classes: imports, scalar functions, and the names that are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tantra_compiler.emit.incremental import Incremental
+from tantra_compiler.emit.names import RESERVED, free
+from tantra_compiler.emit.programs import Programs
+from tantra_compiler.emit.runtime_index import RUNTIME
+from tantra_dsl.graph.model import Graph
+
+
+@dataclass
+class Source:
+    """Collects one emitted module. ``incremental`` says how the model decodes."""
+
+    graph: Graph
+    incremental: Incremental
+    runtime: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=lambda: set(RESERVED) | set(RUNTIME))
+    programs: Programs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.programs = Programs(self.claim)
+
+    def claim(self, wanted: str) -> str:
+        """A name at module level that nothing else has."""
+        name = free(wanted, self.names)
+        self.names.add(name)
+        return name
+
+    def use(self, name: str) -> str:
+        """``name`` of the runtime, which the module will import."""
+        assert name in RUNTIME, name
+        self.runtime.add(name)
+        return name
+
+

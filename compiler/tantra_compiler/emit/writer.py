@@ -1,0 +1,161 @@
+"""The lines of a forward function: one for each equation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tantra_compiler.emit import lower, lower_attention, lower_map
+from tantra_compiler.emit.calls import Callables
+from tantra_compiler.emit.expr import WIDTH, Expr, call, statement
+from tantra_compiler.emit.flow import ATOMS, Flow, Names, wanted_name
+from tantra_compiler.emit.incremental import is_kept
+from tantra_compiler.emit.members import Weights, member
+from tantra_compiler.emit.site import LOWERINGS, Site
+from tantra_compiler.emit.stacks import StackLines
+from tantra_dsl.graph.model import Body, Node, Ref
+from tantra_dsl.graph.types import TensorType
+
+LOWERED = frozenset(LOWERINGS) | ATOMS | {"call", "stack"}
+"""Ops that can be written."""
+
+_ = (lower, lower_attention, lower_map)
+_SHOWN = frozenset({"split_heads", "merge_heads", "patches", "unpatch", "concat", "split", "select", "pool", "stack", "attend"})
+
+
+@dataclass
+class Writer:
+    """Writes the statements that compute some values of a body.
+
+    ``given`` maps refs that have a value already to its name; ``cached`` tells whether a ``cache`` is in scope.
+    """
+
+    body: Body
+    callables: Callables
+    weights: Weights
+    cached: bool
+    given: Mapping[Ref, str] = field(default_factory=dict)
+    indent: int = 8
+
+    def lines(self, wanted: Iterable[Ref], start: str = "return ") -> list[str]:
+        """Lines that compute ``wanted`` and end in ``start`` with their values."""
+        refs, hoisted = tuple(wanted), frozenset[str]()
+        while True:
+            attempt = _Attempt(self, Flow(self.body, refs, frozenset(r.node for r in self.given), hoisted))
+            lines = attempt.write(start)
+            if attempt.too_long is None:
+                return lines
+            hoisted |= {attempt.too_long}
+
+
+class _Attempt:
+    """One try at the lines; ``too_long`` names a node that needs a line of its own."""
+
+    def __init__(self, writer: Writer, flow: Flow) -> None:
+        self.writer = writer
+        self.flow = flow
+        self.body = writer.body
+        self.source = writer.callables.source
+        self.names = Names(self.source.names)
+        self.inside: dict[str, str] = {}
+        self.too_long: str | None = None
+        self.out: list[str] = []
+        for ref, name in writer.given.items():
+            self.names.hold(ref, name, flow.last_use(ref.node))
+
+    def write(self, start: str) -> list[str]:
+        for line in self.flow.lines:
+            if line[0].op == "stack":
+                self._stack(line[0])
+            else:
+                self._assign(line)
+        self.inside = {}
+        results = [self.value(ref) for ref in self.flow.wanted]
+        whole = results[0] if len(results) == 1 else Expr(", ".join(map(str, results)))
+        self._put(start, whole, "")
+        return self.out
+
+    def _put(self, start: str, value: Expr, comment: str) -> None:
+        lines = statement(start, value, self.writer.indent, comment)
+        if len(lines) == 1 and len(lines[0]) <= WIDTH or not self._shorten(len(start)):
+            self.out += lines
+
+    def _shorten(self, start: int) -> bool:
+        """Choose the largest inner value that fits a line; False where there is none."""
+        room = WIDTH - self.writer.indent - start - 8
+        fitting = {id: len(text) for id, text in self.inside.items() if 24 < len(text) <= room}
+        if not fitting:
+            return False
+        self.too_long = max(fitting, key=lambda id: fitting[id])
+        return True
+
+    def _assign(self, line: list[Node]) -> None:
+        self.inside = {}
+        values = [self._kept(node, self.expr(node)) for node in line]
+        number = max(map(self.flow.place, line))
+        targets = [self._target(node, number) for node in line]
+        value = values[0] if len(values) == 1 else Expr(", ".join(map(str, values)))
+        comment = shape_comment(line[0].types[0]) if self._worth_showing(line) else ""
+        self._put(f"{', '.join(targets)} = ", value, comment)
+
+    def _worth_showing(self, line: list[Node]) -> bool:
+        return len(line) == 1 and line[0].op in _SHOWN and bool(line[0].types)
+
+    def _target(self, node: Node, number: int) -> str:
+        used = self._outs_used(node)
+        return ", ".join(
+            self.names.assign(Ref(node.id, out), wanted_name(node, out), number, self.flow.last_use(node.id))
+            if out in used
+            else "_"
+            for out in range(len(node.types))
+        )
+
+    def _outs_used(self, node: Node) -> set[int]:
+        refs = [ref for other in self.flow.nodes for ref in other.inputs] + list(self.flow.wanted)
+        return {ref.out for ref in refs if ref.node == node.id}
+
+    def _kept(self, node: Node, value: Expr) -> Expr:
+        if self.writer.cached and is_kept(self.body, node, self.source.incremental):
+            return call(self.source.use("once"), "cache", f"lambda: {value.text}")
+        return value
+
+    def _stack(self, node: Node) -> None:
+        kept = self.writer.cached and is_kept(self.body, node, self.source.incremental)
+        number = self.flow.place(node)
+        self.inside = {}
+        values = [self.value(ref) for ref in node.inputs]
+        extras = {value.text for value in values[1:]}
+        stack = StackLines(self.writer.callables, node, values, self.writer.cached)
+        for name in extras & set(self.names.of.values()):
+            self.names.keep(name, number)
+        target = self.names.assign(Ref(node.id), node.target or "x", number, self.flow.last_use(node.id))
+        self.out += stack.kept_lines(target, self.writer.indent) if kept else stack.lines(target, self.writer.indent)
+
+    # --- values --------------------------------------------------------------------------
+
+    def value(self, ref: Ref) -> Expr:
+        """Expression for ``ref``: its name, or the op itself where it is written inside."""
+        if ref in self.names.of:
+            return Expr(self.names.of[ref])
+        node = self.body.node(ref.node)
+        if node.op in ("param", "instance"):
+            return Expr(member("self", node.attr("name")))
+        expr = self._kept(node, self.expr(node))
+        self.inside[node.id] = expr.text
+        return expr
+
+    def expr(self, node: Node) -> Expr:
+        """``node`` applied to the values of its operands."""
+        layer = self.writer.weights.layer_of(node)
+        if layer is not None:
+            return call(member("self", layer.path), self.value(node.inputs[0]))
+        args = tuple(self.value(ref) for ref in node.inputs)
+        if node.op == "call":
+            return self.writer.callables.call(node, args, self.writer.cached)
+        return LOWERINGS[node.op](Site(self.source, self.body, node, args, self.writer.cached))
+
+
+def shape_comment(type: TensorType) -> str:
+    """A type as its named dimensions, with the extents that are known."""
+    parts = [d.name if d.size.known is None else f"{d.name}={d.size.known}" for d in type.dims]
+    return f"[{', '.join(parts)}]"
