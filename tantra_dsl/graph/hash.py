@@ -7,12 +7,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tantra_dsl.graph.infix import fold
 from tantra_dsl.graph.model import Attr, Body, BodyRef, Graph, Init, InputSpec, Node, Ref
 from tantra_dsl.graph.paths import bottom_up, owns_body, used_bodies, weighted_bodies
 from tantra_dsl.graph.stacks import Layers, tap_ref
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.walk import fold
 
 
 def architecture_hash(graph: Graph) -> str:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
-from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
-
-T = TypeVar("T")
+from tantra_dsl.scalars.ir import Const, Gather, Program, Scalar, Var
+from tantra_dsl.scalars.walk import fold
 
 INFIX: Final = {
     "or": ("or", 1), "and": ("and", 2),
@@ -28,29 +26,6 @@ RESERVED: Final = frozenset({
 IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 
 Printed = tuple[str, int]
-
-
-def fold(scalar: Scalar, combine: Callable[[Scalar, list[T]], T]) -> T:
-    """``combine`` applied from the leaves up: it gets each node and the results of its operands; any depth is fine."""
-    results: list[T] = []
-    pending: list[tuple[Scalar, bool]] = [(scalar, False)]
-    while pending:
-        current, ready = pending.pop()
-        operands = operands_of(current)
-        if ready or not operands:
-            start = len(results) - len(operands)
-            results[start:] = [combine(current, results[start:])]
-        else:
-            pending.append((current, True))
-            pending.extend((operand, False) for operand in reversed(operands))
-    return results[0]
-
-
-def operands_of(scalar: Scalar) -> tuple[Scalar, ...]:
-    """What the outermost operation of ``scalar`` is applied to."""
-    if isinstance(scalar, Op):
-        return scalar.args
-    return scalar.index if isinstance(scalar, Gather) else ()
 
 
 def format_scalar(program: Program) -> str:

@@ -1,0 +1,196 @@
+"""What each primitive keeps for the backward pass, as the emitted code runs on torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Final
+
+from tantra_dsl.graph.costs.elementwise import saved_by_program
+from tantra_dsl.graph.costs.flops import Lengths, Shape, shape
+from tantra_dsl.graph.model import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """An input of an op: its shape, bytes per element, and whether a gradient flows into it."""
+
+    shape: Shape
+    width: int
+    grad: bool
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory."""
+        return prod(self.shape) * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Saves:
+    """What one op keeps: which inputs and outputs (by number), and how many bytes that are neither.
+
+    ``views`` pairs an output with the input whose memory it is. ``width`` is the bytes per element of the outputs.
+    """
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    extra: int = 0
+    views: tuple[tuple[int, int], ...] = ()
+    width: int = 4
+
+
+Rule = Callable[[Node, Sequence[Operand], Sequence[Shape]], Saves]
+_FLOAT: Final = 4
+_HALF: Final = 2
+_INDEX: Final = 8
+
+
+def saves_of(node: Node, operands: Sequence[Operand], lengths: Lengths, autocast: bool) -> Saves:
+    """What ``node`` keeps for its backward pass. Nothing where no gradient flows into it."""
+    outs = [shape(t, lengths) for t in node.types]
+    if autocast and node.op in _HALVED:
+        return _halved(node, operands, outs)
+    found = _RULES.get(node.op, _nothing)(node, operands, outs)
+    if any(operand.grad for operand in operands):
+        return found
+    return Saves(views=found.views, width=found.width)
+
+
+def _widest(operands: Sequence[Operand]) -> int:
+    return max((operand.width for operand in operands), default=_FLOAT)
+
+
+def _nothing(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    return Saves(width=_INDEX if node.types[0].dtype != "float" else _widest(operands))
+
+
+def _view(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    return Saves(views=tuple((out, 0) for out in range(len(outs))), width=operands[0].width)
+
+
+def _both(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """A product keeps each side that the other's gradient needs."""
+    first, second = operands[:2]
+    kept = [slot for slot, other in ((0, second), (1, first)) if other.grad]
+    return Saves(tuple(kept), width=_widest(operands[:2]))
+
+
+def _halved(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """A product under autocast: it keeps half-width copies of what is not of half width already."""
+    first, second = operands[:2]
+    kept = [(slot, operands[slot]) for slot, other in ((0, second), (1, first)) if other.grad]
+    copies = sum(prod(operand.shape) * _HALF for _, operand in kept if operand.width != _HALF)
+    return Saves(tuple(slot for slot, operand in kept if operand.width == _HALF), (), copies, width=_HALF)
+
+
+def _embedding(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    return Saves((0,), width=operands[1].width)
+
+
+def _conv1d(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The padded input, which is a copy."""
+    batch, time, channels = operands[0].shape
+    padded = time + (operands[1].shape[-1] - 1) * node.attr("dilation", 1)
+    return Saves(extra=batch * padded * channels * operands[0].width, width=operands[0].width)
+
+
+def _expert_linear(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The rows sorted by expert, a copy, and the order."""
+    rows = prod(outs[0][:-1])
+    return Saves((), (), rows * (operands[0].shape[-1] * operands[0].width + 2 * _INDEX), width=operands[0].width)
+
+
+def _pool(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    if len(operands) > 1:
+        return _both(node, operands, outs)
+    return Saves((0,), (0,)) if node.attr("kind") == "max" else Saves(width=operands[0].width)
+
+
+def _map(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    width = _widest(operands[: node.attr("arity")])
+    shapes = [operand.shape for operand in operands]
+    found = saved_by_program(node.attr("program"), shapes, [operand.grad for operand in operands])
+    return Saves(found.inputs, (0,) if found.output else (), found.elements * width, width=width)
+
+
+def _normalize(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The input, and per row (and group) the mean and the inverse deviation; rms has no mean."""
+    rows = prod(outs[0][:-1]) * node.attr("groups", 1)
+    statistics = {"layernorm": 2, "rms": 1, "l2": 1}[node.attr("kind")]
+    return Saves((0,), (), rows * statistics * _FLOAT, width=operands[0].width)
+
+
+def _result(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    return Saves((), (0,), width=operands[0].width)
+
+
+def _dropout(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """One byte per element: which were dropped."""
+    rate = node.attr("rate")
+    return Saves((), (), prod(outs[0]) if rate else 0, () if rate else ((0, 0),), operands[0].width)
+
+
+def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Queries, keys, values, the result, and one log-sum-exp per query and head."""
+    batch, queries, heads, _ = outs[0]
+    return Saves((0, 1, 2), (0,), batch * queries * heads * _FLOAT, width=operands[2].width)
+
+
+def _additive_attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """tanh(q + k) for every pair, the weights' three steps, and keys and values repeated over heads."""
+    (batch, queries, heads, width), keys = operands[0].shape, operands[1].shape[1]
+    pairs = batch * queries * heads * keys
+    return Saves((0,), (), (pairs * (width + 3) + prod(outs[0])) * _FLOAT)
+
+
+def _linear_scan(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Every step's state, and its inputs."""
+    batch, time, heads, values = outs[0]
+    state = heads * operands[1].shape[-1] * values
+    return Saves(tuple(range(min(3, len(operands)))), (), batch * time * state * _FLOAT)
+
+
+def _selective_scan(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Per token and channel, the state and its decay; and the inputs."""
+    return Saves((0, 1, 3, 4), (), 2 * prod(outs[0]) * operands[2].shape[-1] * _FLOAT)
+
+
+def _route(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The choice, and the chosen scores before they are normalised."""
+    return Saves((), (0, 1), prod(outs[1]) * _FLOAT)
+
+
+def _cross_entropy(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Log probabilities of every class, always in float32, and the targets."""
+    copy = prod(operands[0].shape) * _FLOAT if operands[0].width != _FLOAT else 0
+    z_loss = (0,) if node.attr("z_loss") else ()
+    return Saves((1, *z_loss), (), prod(operands[0].shape) * _FLOAT + (copy if z_loss else 0))
+
+
+_RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("split", "split_heads", "merge_heads", "slice", "select", "transpose", "stop_gradient"), _view),
+    **dict.fromkeys(("unpatch", "expand_time"), _view),
+    **dict.fromkeys(("linear", "matmul", "similarity", "combine_experts", "mean_squared_error"), _both),
+    "embedding": _embedding,
+    "conv1d": _conv1d,
+    "expert_linear": _expert_linear,
+    "pool": _pool,
+    "map": _map,
+    "normalize": _normalize,
+    "softmax": _result,
+    "dropout": _dropout,
+    "attend": _attend,
+    "additive_attend": _additive_attend,
+    "linear_scan": _linear_scan,
+    "delta_scan": _linear_scan,
+    "selective_scan": _selective_scan,
+    "route": _route,
+    "cross_entropy": _cross_entropy,
+}
+_HALVED: Final = frozenset({"linear", "matmul", "similarity", "combine_experts"})
+
+FORMULA: Final = (
+    "what the backward pass reads, each once: inputs of products, norms and activations; queries, keys, values and "
+    "result of attention; log probabilities"
+)

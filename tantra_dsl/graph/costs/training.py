@@ -1,0 +1,263 @@
+"""One training step: what its backward pass keeps and computes, body by body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Final
+
+from tantra_dsl.graph.costs.figures import Amount
+from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
+from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of
+from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
+from tantra_dsl.graph.stacks import Layers, tap_ref
+from tantra_dsl.graph.types import TensorType
+
+Flags = tuple["Flow", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What is known of a tensor that enters a body: bytes per element, and whether a gradient flows into it."""
+
+    width: int
+    grad: bool
+
+
+@dataclass(slots=True)
+class Storage:
+    """Memory that one or more tensors view. ``owner`` is ``inside``, ``weight``, or the number of an input."""
+
+    bytes: int
+    owner: str | int
+    saved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of the body being walked."""
+
+    storage: Storage
+    flow: Flow
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An output of a body: the input that it views (or None), whether it is kept, and what is known of it."""
+
+    views: int | None
+    saved: bool
+    flow: Flow
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step through one call of a body.
+
+    ``saved`` is the bytes kept inside, ``inputs`` the inputs kept, ``taps`` whether each tap is kept; ``backward`` the
+    FLOPs of the backward pass.
+    """
+
+    saved: int
+    inputs: frozenset[int]
+    outputs: tuple[Result, ...]
+    taps: dict[str, bool] = field(default_factory=dict)
+    backward: Amount = field(default_factory=Amount)
+
+
+class Training:
+    """Training steps through the bodies of a graph, each computed once per way it is entered."""
+
+    def __init__(self, graph: Graph, lengths: Lengths, autocast: bool) -> None:
+        self.graph = graph
+        self.lengths = lengths
+        self.autocast = autocast
+        self._steps: dict[tuple[str, Flags], Step] = {}
+
+    def root(self) -> Step:
+        """The step through the whole model."""
+        return self.through(self.graph.root, tuple(_entering(node) for node in self.graph.main.inputs))
+
+    def through(self, key: str, flags: Flags) -> Step:
+        """The step through one call of body ``key`` whose inputs are as ``flags`` say."""
+        if (key, flags) not in self._steps:
+            self._steps[key, flags] = _Walk(self, self.graph.bodies[key], flags).step()
+        return self._steps[key, flags]
+
+
+def _entering(node: Node) -> Flow:
+    return Flow(4, False) if node.type.dtype == "float" else Flow(8, False)
+
+
+class _Walk:
+    """Walks one body, following which memory each tensor is and what is kept of it."""
+
+    def __init__(self, training: Training, body: Body, flags: Flags) -> None:
+        self.training = training
+        self.body = body
+        self.flags = flags
+        self.values: dict[tuple[str, int], Value] = {}
+        self.types: dict[str, tuple[TensorType, ...]] = {}
+        self.storages: list[Storage] = []
+        self.extra = 0
+        self.backward = Amount()
+        self.slots = 0
+
+    def step(self) -> Step:
+        for node in self.body.nodes:
+            self.types[node.id] = node.types
+            _STRUCTURE.get(node.op, _Walk._primitive)(self, node)
+        outputs = tuple(self._result(self.values[ref.node, ref.out]) for _, ref in self.body.outputs)
+        given = {id(self.values[ref.node, ref.out].storage) for _, ref in self.body.outputs}
+        inside = [s for s in self.storages if s.owner == "inside" and s.saved and id(s) not in given]
+        inputs = frozenset(s.owner for s in self.storages if isinstance(s.owner, int) and s.saved)
+        taps = {path: self.values[ref.node, ref.out].storage.saved for path, ref in self.body.taps}
+        return Step(self.extra + sum(s.bytes for s in inside), inputs, outputs, taps, self.backward)
+
+    def _result(self, value: Value) -> Result:
+        owner = value.storage.owner
+        return Result(owner if isinstance(owner, int) else None, value.storage.saved, value.flow)
+
+    def _bytes(self, type: TensorType, width: int) -> int:
+        return prod(shape(type, self.training.lengths)) * width
+
+    def _new(self, ref: tuple[str, int], storage: Storage, flow: Flow) -> None:
+        self.storages.append(storage)
+        self.values[ref] = Value(storage, flow)
+
+    def _value(self, ref: Ref) -> Value:
+        return self.values[ref.node, ref.out]
+
+    # --- nodes ---------------------------------------------------------------------------
+
+    def _input(self, node: Node) -> None:
+        slot, flow = self.slots, self.flags[self.slots]
+        self.slots += 1
+        if node.attr("kind") == "module":
+            return
+        size = self._bytes(node.type, flow.width)
+        self._new((node.id, 0), Storage(size, "weight" if node.attr("kind") == "param" else slot), flow)
+
+    def _param(self, node: Node) -> None:
+        self._new((node.id, 0), Storage(0, "weight"), Flow(4, True))
+
+    def _instance(self, node: Node) -> None:
+        """Nothing is computed."""
+
+    def _primitive(self, node: Node) -> None:
+        values = [self._value(ref) for ref in node.inputs]
+        types = [self.types[ref.node][ref.out] for ref in node.inputs]
+        operands = [
+            Operand(shape(t, self.training.lengths), v.flow.width, v.flow.grad)
+            for t, v in zip(types, values, strict=True)
+        ]
+        saves = saves_of(node, operands, self.training.lengths, self.training.autocast)
+        self._outputs(node, values, saves)
+        for slot in saves.inputs:
+            values[slot].storage.saved = True
+        self.extra += saves.extra
+        self._add_backward(node, types, values)
+
+    def _outputs(self, node: Node, values: list[Value], saves: Saves) -> None:
+        moving = any(value.flow.grad for value in values) and node.op != "stop_gradient"
+        views = dict(saves.views)
+        for out, type in enumerate(node.types):
+            flow = Flow(saves.width if type.dtype == "float" else 8, moving and type.dtype == "float")
+            if out in views:
+                self.values[node.id, out] = Value(values[views[out]].storage, flow)
+            else:
+                self._new((node.id, out), Storage(self._bytes(type, flow.width), "inside", out in saves.outputs), flow)
+
+    def _add_backward(self, node: Node, types: list[TensorType], values: list[Value]) -> None:
+        """A product costs its forward FLOPs again for each side that a gradient flows into; the rest, twice."""
+        forward = primitive_flops(node, types, self.training.lengths).total
+        moving = [value.flow.grad for value in values]
+        if node.op in ("attend", "additive_attend") or node.op.endswith("_scan"):
+            again = 2 * any(moving)
+        else:
+            again = sum(
+                moving[slot] for slot in ((0, 2) if node.op == "expert_linear" else (0, 1)) if slot < len(moving)
+            )
+        self.backward = self.backward + forward.scaled(again)
+
+    def _call(self, node: Node) -> None:
+        refs = node.inputs[1:] if node.attr("instance") == "given" else node.inputs
+        arguments = [self.values.get((ref.node, ref.out)) for ref in refs]
+        flags = tuple(Flow(0, False) if value is None else value.flow for value in arguments)
+        step = self.training.through(node.attr("body").key, flags)
+        for slot in step.inputs:
+            value = arguments[slot]
+            assert value is not None
+            value.storage.saved = True
+        self.extra += step.saved
+        self.backward = self.backward + step.backward
+        for out, result in enumerate(step.outputs):
+            viewed = None if result.views is None else arguments[result.views]
+            self._take(node, out, result, viewed)
+
+    def _take(self, node: Node, out: int, result: Result, viewed: Value | None) -> None:
+        """Output ``out`` of a call: memory of an argument, or memory that is this body's from here on."""
+        if viewed is not None:
+            self.values[node.id, out] = Value(viewed.storage, result.flow)
+        else:
+            size = self._bytes(node.types[out], result.flow.width)
+            self._new((node.id, out), Storage(size, "inside", result.saved), result.flow)
+
+    # --- stacks --------------------------------------------------------------------------
+
+    def _stack(self, node: Node) -> None:
+        """Every layer keeps what it keeps; a tensor between two layers is kept where either keeps it."""
+        stream, *extras = (self.values.get((ref.node, ref.out)) for ref in node.inputs)
+        assert stream is not None
+        layers, counts = Layers(node), layer_counts(node)
+        width = max(4, stream.flow.width)
+        steps = {key: self._layer(node, key, Flow(width, True), extras) for key in counts}
+        size = self._bytes(node.type, width)
+        for key, count in counts.items():
+            self.extra += steps[key].saved * count
+            self.backward = self.backward + steps[key].backward.scaled(count)
+        for (before, after), count in layers.neighbours().items():
+            kept = steps[before].outputs[0].saved or 0 in steps[after].inputs
+            self.extra += size * count * kept
+        stream.storage.saved = stream.storage.saved or 0 in steps[layers.at(0)].inputs
+        self._tapped(node, layers, steps)
+        last = steps[layers.at(layers.count - 1)].outputs[0]
+        self._new((node.id, 0), Storage(size, "inside", last.saved), Flow(width, True))
+
+    def _layer(self, node: Node, key: str, stream: Flow, extras: list[Value | None]) -> Step:
+        given = dict(zip(node.attr("extras"), extras, strict=True))
+        parameters = self.training.graph.bodies[key].inputs[1:]
+        values = [given.get(parameter.attr("name")) for parameter in parameters]
+        flows = [
+            value.flow if value is not None else Flow(4, parameter.attr("kind") == "tap")
+            for parameter, value in zip(parameters, values, strict=True)
+        ]
+        step = self.training.through(key, (stream, *flows))
+        for slot, value in enumerate(values, 1):
+            if value is not None and slot in step.inputs:
+                value.storage.saved = True
+        return step
+
+    def _tapped(self, node: Node, layers: Layers, steps: dict[str, Step]) -> None:
+        """What a later layer keeps of an earlier one that did not keep it itself."""
+        bodies, seen = self.training.graph.bodies, set()
+        for key, step in steps.items():
+            for slot, parameter in enumerate(bodies[key].inputs):
+                index, path = parameter.attr("layer"), parameter.attr("path")
+                if parameter.attr("kind") != "tap" or slot not in step.inputs or (index, path) in seen or index < 0:
+                    continue
+                seen.add((index, path))
+                tapped = layers.at(index)
+                assert tap_ref(bodies[tapped], path) is not None
+                if not steps[tapped].taps.get(path):
+                    self.extra += self._bytes(parameter.type, 4)
+
+
+_STRUCTURE: Final[dict[str, Callable[[_Walk, Node], None]]] = {
+    "input": _Walk._input,
+    "param": _Walk._param,
+    "instance": _Walk._instance,
+    "call": _Walk._call,
+    "stack": _Walk._stack,
+}
