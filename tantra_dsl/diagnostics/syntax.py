@@ -188,6 +188,7 @@ class EqualInArguments(Diagnostic):
 
     code: ClassVar[str] = "S0110"
     name: str
+    value: str
 
     @property
     def title(self) -> str:
@@ -195,7 +196,7 @@ class EqualInArguments(Diagnostic):
 
     @property
     def help(self) -> str:
-        return f"write `{self.name}: ...`; `=` is for equations and parameter defaults"
+        return f"write `{self.name}: {self.value}`; `=` is for equations and parameter defaults"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +297,7 @@ class NotAnArgument(Diagnostic):
 
     @property
     def help(self) -> str:
-        return f"`{self.callee} {{ }}` is a call: it holds `key: value` and sublayers; equations belong in `block(x) {{ }}`"
+        return f"`{self.callee} {{ }}` is a call: it holds keys and sublayers; equations stand in `block(x) {{ }}`"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from tantra_dsl.diagnostics.core import Diagnostic
 from tantra_dsl.syntax.lexer import CLOSERS, Token
+from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tables import Table
 
 Make = Callable[[list[Any]], Any] | None
-Explain = Callable[[list[Token], int, list[int]], tuple[Diagnostic, int]]
 
 
 class Groups:
@@ -36,7 +36,10 @@ class Groups:
         return opener
 
     def in_broken(self, tokens: list[Token], index: int) -> bool:
-        """Whether a parenthesis around the token lacks its partner, which has been told."""
+        """Whether a parenthesis around or just before the token lacks its partner, which has been told."""
+        before = tokens[index - 1] if index else tokens[index]
+        if before[0] in ("RPAR", "RSQB") and not before[1]:
+            return True
         opener = self.around[index]
         while opener >= 0 and tokens[opener][0] != "LBRACE":
             if not tokens[self.partner[opener]][1]:
@@ -46,17 +49,14 @@ class Groups:
 
 
 class Automaton:
-    """Runs the table over tokens; ``explain`` says what an unexpected one means.
-
-    ``explain(tokens, index, states)`` returns the diagnostic and the token to look on from.
-    """
+    """Runs the table over tokens, whose offsets ``spot`` turns into spans."""
 
     def __init__(
-        self, table: Table, actions: list[Make], explain: Explain, report: Callable[[Diagnostic], None]
+        self, table: Table, actions: list[Make], spot: Callable[[int, int], Span], report: Callable[[Diagnostic], None]
     ) -> None:
         self.table = table
         self.actions = actions
-        self.explain = explain
+        self.spot = spot
         self.report = report
         self.tokens: list[Token] = []
         self.groups: Groups | None = None
@@ -66,8 +66,9 @@ class Automaton:
     def run(self, tokens: list[Token], end: int) -> Any:
         """The value of the whole text (lists of what could be read, after a mistake)."""
         self.tokens = [*tokens, ("$END", "", end, end, True)]
-        rows, rules = self.table.states, list(zip(self.table.rules, self.actions))
-        states, values, state, index = [0], [], 0, 0
+        rows, rules = self.table.states, list(zip(self.table.rules, self.actions, strict=True))
+        values: list[Any] = []
+        states, state, index = [0], 0, 0
         while True:
             token = self.tokens[index]
             action = rows[state].get(token[0])
@@ -107,7 +108,9 @@ class Automaton:
         groups = self.groups = self.groups or Groups(tokens)
         resume = index
         if tokens[index][0] != "BAD" and not groups.in_broken(tokens, index):
-            diagnostic, resume = self.explain(tokens, index, states)
+            from tantra_dsl.syntax.explain import Explainer
+
+            diagnostic, resume = Explainer(self.table, self.spot)(tokens, index, states)
             self.report(diagnostic)
         dropped = self._drop_member(states, values)
         boundary = self._boundary(min(resume, index), index, states[-1])
@@ -155,7 +158,7 @@ class Automaton:
         while index < stop:
             partner = self.groups.partner.get(index)
             if partner and self.tokens[index][0] == "LBRACE" and partner <= stop:
-                inner = Automaton(self.table, self.actions, self.explain, self.report)
+                inner = Automaton(self.table, self.actions, self.spot, self.report)
                 inner.run(self.tokens[index + 1 : partner], self.tokens[partner][2])
             index = (partner or index) + 1
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.syntax import TooDeep
 from tantra_dsl.syntax.lexer import MAX_DEPTH
 from tantra_dsl.syntax.tree import (
     Argument,
@@ -76,6 +75,8 @@ def check_depth(file: File, sink: Sink) -> bool:
     deepest = next((node for node in level if isinstance(node, Node)), None)
     if deepest is None:
         return True
+    from tantra_dsl.diagnostics.syntax import TooDeep
+
     sink.add(TooDeep(span=deepest.span, limit=MAX_DEPTH))
     return False
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.syntax import DuplicateKey, DuplicateName
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tree import Argument, Definition, Entry, Input, Let, Member, Parameter, Share
 
@@ -18,7 +17,7 @@ def check_members(members: Sequence[Member], sink: Sink) -> None:
         if isinstance(member, Entry):
             first = keys.setdefault(member.path, member)
             if first is not member:
-                sink.add(DuplicateKey(span=head(member), key=member.path, first=head(first)))
+                _set_twice(member, first, member.path, sink)
         elif isinstance(member, Definition | Let | Share | Input):
             _check_name(member, names, sink)
 
@@ -28,7 +27,7 @@ def _check_name(member: Definition | Let | Share | Input, names: dict[str, Membe
     first = names.setdefault(name, member)
     if first is not member:
         what = member.kind if isinstance(member, Definition) else type(member).__name__.lower()
-        sink.add(DuplicateName(span=head(member), name=name, what=what, first=head(first)))
+        _defined_twice(member, first, name, what, sink)
 
 
 def check_arguments(arguments: Sequence[Argument], sink: Sink) -> None:
@@ -40,7 +39,7 @@ def check_arguments(arguments: Sequence[Argument], sink: Sink) -> None:
         if argument.name is not None:
             first = keys.setdefault(argument.name, argument)
             if first is not argument:
-                sink.add(DuplicateKey(span=head(argument), key=argument.name, first=head(first)))
+                _set_twice(argument, first, argument.name, sink)
 
 
 def check_parameters(parameters: Sequence[Parameter], sink: Sink) -> None:
@@ -49,7 +48,19 @@ def check_parameters(parameters: Sequence[Parameter], sink: Sink) -> None:
     for parameter in parameters:
         first = names.setdefault(parameter.name, parameter)
         if first is not parameter:
-            sink.add(DuplicateName(span=head(parameter), name=parameter.name, what="parameter", first=head(first)))
+            _defined_twice(parameter, first, parameter.name, "parameter", sink)
+
+
+def _set_twice(again: Entry | Argument, first: Entry | Argument, key: str, sink: Sink) -> None:
+    from tantra_dsl.diagnostics.syntax import DuplicateKey
+
+    sink.add(DuplicateKey(span=head(again), key=key, first=head(first)))
+
+
+def _defined_twice(again: Member | Parameter, first: Member | Parameter, name: str, what: str, sink: Sink) -> None:
+    from tantra_dsl.diagnostics.syntax import DuplicateName
+
+    sink.add(DuplicateName(span=head(again), name=name, what=what, first=head(first)))
 
 
 def head(node: Member | Argument | Parameter) -> Span:

@@ -73,7 +73,8 @@ class Explainer:
         if index == 0:
             return None
         kind, before = tokens[index][0], tokens[index - 1]
-        if before[0] in _DANGLING and (kind in _CLOSING or kind in _MEMBER_WORDS):
+        new_line = kind in _MEMBER_WORDS and tokens[index][4]
+        if before[0] in _DANGLING and (kind in _CLOSING or new_line):
             return self._missing(before), index
         start = _key_start(tokens, index - 1) if kind in ("COLON", "TARGETS", "LBRACE") else index
         if 0 < start < index and tokens[start][4] and tokens[start - 1][0] in _DANGLING:
@@ -89,7 +90,8 @@ class Explainer:
         if tokens[index][0] != "EQUAL" or index == 0 or tokens[index - 1][0] != "NAME":
             return None
         token = tokens[index]
-        return EqualInArguments(span=self.spot(token[2], token[3]), name=tokens[index - 1][1]), index
+        name, value = tokens[index - 1][1], tokens[index + 1][1] or "..."
+        return EqualInArguments(span=self.spot(token[2], token[3]), name=name, value=value), index
 
     def _bar(self, tokens: list[Token], index: int) -> tuple[Diagnostic, int] | None:
         token = tokens[index]
@@ -136,6 +138,8 @@ def describe(token: Token) -> str:
 def describe_expected(terminals: set[str]) -> str:
     """What could stand here: values, operators and members are named as such."""
     words = []
+    if {"LET", "PLUS"} <= terminals:
+        return one_of(["an operator", "the next member"])
     if "NUMBER" in terminals and "PLUS" not in terminals:
         words.append("a member" if "LET" in terminals else "a value")
     elif terminals & ENDS == {"NAME"} or terminals == {"NAME"}:
@@ -144,8 +148,6 @@ def describe_expected(terminals: set[str]) -> str:
         words.append("a string")
     if "PLUS" in terminals:
         words.append("an operator")
-        if "LET" in terminals:
-            words.append("the next member")
     after_value = "PLUS" in terminals
     hidden = {"LPAR", "LBRACE"} if after_value or "NUMBER" in terminals else set()
     words += [shown for name, shown in _PUNCTUATION.items() if name in terminals - hidden]

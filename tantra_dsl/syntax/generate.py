@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class _Messages(logging.Handler):
         self.lines.append(record.getMessage())
 
     def conflicts(self) -> Iterator[str]:
-        for line, rule in zip(self.lines, self.lines[1:]):
+        for line, rule in pairwise(self.lines):
             if line.startswith("Shift/Reduce conflict for terminal "):
                 yield line.split()[4].rstrip(":") + ": " + rule.strip(" *<>")
 

@@ -10,20 +10,10 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-from tantra_dsl.diagnostics.core import Diagnostic, Sink
-from tantra_dsl.diagnostics.syntax import (
-    BadNumber,
-    ForeignSpelling,
-    NumberTooLong,
-    TooDeep,
-    Unclosed,
-    UnknownCharacter,
-    Unopened,
-    UnterminatedString,
-)
+from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tables import load_table
-from tantra_dsl.syntax.words import RESERVED, SOFT, TARGETS, soft_terminal
+from tantra_dsl.syntax.words import RESERVED, SOFT, TARGETS, begins_member, soft_terminal
 
 Token = tuple[str, str, int, int, bool]
 
@@ -90,6 +80,7 @@ class Lexer:
         self.in_braces = members
         self.cut_string = -1  # where the last string without an end started
         self.fixed = load_table().literals
+        self.damaged = False  # brackets were added or dropped, so the structure is a guess
 
     def run(self) -> list[Token] | None:
         """The tokens, or None where the text nests too deeply or has too many mistakes to go on."""
@@ -119,6 +110,9 @@ class Lexer:
                 terminal = "NAME"
                 starts = self.in_braces and previous in _MEMBER_CAN_START_AFTER
                 if word in _SPECIAL:
+                    if begins and not self.in_braces and begins_member(word, text, position):
+                        self._leave_round(start)
+                        starts, previous = True, None
                     terminal, word = self._word(word, start, position, previous, starts)
                 if starts and terminal == "NAME" and (head := TARGETS.match(text, start)):
                     terminal, word, position = "TARGETS", head.group(), head.end()
@@ -131,15 +125,12 @@ class Lexer:
         self._end()
         return tokens
 
-    def _report(self, diagnostic: Diagnostic) -> None:
-        self.sink.add(diagnostic)
-
     def _word(self, word: str, start: int, end: int, previous: str | None, starts: bool) -> tuple[str, str]:
         if word in SOFT:
             return soft_terminal(word, self.text, end, previous, starts), word
         if word in _CONSTANTS and previous != "DOT":
             instead = _CONSTANTS[word]
-            self._report(ForeignSpelling(span=self.spot(start, end), found=word, instead=instead))
+            self._foreign(start, end, word, instead)
             return "NAME", instead
         return self.fixed.get(word, "NAME"), word
 
@@ -149,18 +140,32 @@ class Lexer:
             return "STRING", word
         if group == "NUMBER":
             return self._number(word, start, end)
-        span = self.spot(start, end)
         if group == "FOREIGN":
             instead = _FOREIGN[word]
-            self._report(ForeignSpelling(span=span, found=word, instead=instead))
+            self._foreign(start, end, word, instead)
             return self.fixed[instead], instead
         if group == "QUOTED":
-            self._report(ForeignSpelling(span=span, found=word[0] + word[-1], instead='""'))
+            self._foreign(start, end, word[0] + word[-1], '""')
             return "STRING", '"' + word[1:-1].replace('"', '\\"') + '"'
         if group == "UNTERMINATED":
             self.cut_string = start
-        self._report(_nothing(group, word, span))
+        self._nothing(group, word, self.spot(start, end))
         return "BAD", word
+
+    def _foreign(self, start: int, end: int, found: str, instead: str) -> None:
+        from tantra_dsl.diagnostics.syntax import ForeignSpelling
+
+        self.sink.add(ForeignSpelling(span=self.spot(start, end), found=found, instead=instead))
+
+    def _nothing(self, group: str, word: str, span: Span) -> None:
+        from tantra_dsl.diagnostics.syntax import BadNumber, UnknownCharacter, UnterminatedString
+
+        if group == "BAD_NUMBER":
+            self.sink.add(BadNumber(span=span, text=word if len(word) <= 30 else word[:27] + "..."))
+        elif group == "UNTERMINATED":
+            self.sink.add(UnterminatedString(span=span))
+        else:
+            self.sink.add(UnknownCharacter(span=span, text=word, name=_describe(word[0])))
 
     def _number(self, word: str, start: int, end: int) -> tuple[str, str]:
         if len(word) <= 9:
@@ -173,7 +178,9 @@ class Lexer:
             reason = f"an exponent beyond {_MAX_EXPONENT}"
         if not reason:
             return "NUMBER", word
-        self._report(NumberTooLong(span=self.spot(start, end), reason=reason))
+        from tantra_dsl.diagnostics.syntax import NumberTooLong
+
+        self.sink.add(NumberTooLong(span=self.spot(start, end), reason=reason))
         return "BAD", word
 
     # --- brackets --------------------------------------------------------------------------
@@ -190,8 +197,16 @@ class Lexer:
         self.tokens.append((terminal, word, start, start + 1, begins))
         if len(self.open) <= MAX_DEPTH:
             return True
-        self._report(TooDeep(span=self.spot(start, start + 1), limit=MAX_DEPTH))
+        from tantra_dsl.diagnostics.syntax import TooDeep
+
+        self.sink.add(TooDeep(span=self.spot(start, start + 1), limit=MAX_DEPTH))
         return False
+
+    def _leave_round(self, start: int) -> None:
+        """A word that can only begin a member begins a line inside parentheses: close them."""
+        while not self.in_braces and self.open:
+            self._unclosed(self.open[-1], self.spot(start, start + 1))
+            self._pop((self._wanted(), "", start, start, False))
 
     def _close(self, terminal: str, word: str, start: int, begins: bool) -> None:
         while self.open and self._wanted() != terminal and self._is_open(terminal):
@@ -200,12 +215,18 @@ class Lexer:
         if self.open and self._wanted() == terminal:
             self._pop((terminal, word, start, start + 1, begins))
         elif self.open and self._wanted() != "RBRACE" and terminal != "RBRACE":
-            opener = self.tokens[self.open[-1]]
-            opened = self.spot(opener[2], opener[3])
-            self._report(Unopened(span=self.spot(start, start + 1), closer=word, opener=opener[1], opened_at=opened))
+            self._unopened(start, word, self.tokens[self.open[-1]])
             self._pop((self._wanted(), word, start, start + 1, begins))
         else:
-            self._report(Unopened(span=self.spot(start, start + 1), closer=word))
+            self._unopened(start, word, None)
+
+    def _unopened(self, start: int, word: str, opener: Token | None) -> None:
+        from tantra_dsl.diagnostics.syntax import Unopened
+
+        self.damaged = True
+        at = self.spot(opener[2], opener[3]) if opener else None
+        shown = opener[1] if opener else ""
+        self.sink.add(Unopened(span=self.spot(start, start + 1), closer=word, opener=shown, opened_at=at))
 
     def _wanted(self) -> str:
         return CLOSERS[self.tokens[self.open[-1]][0]]
@@ -219,11 +240,14 @@ class Lexer:
         self.in_braces = self.tokens[self.open[-1]][0] == "LBRACE" if self.open else self.members
 
     def _unclosed(self, index: int, stopped_at: Span | None) -> None:
-        terminal, word, start, end, _ = self.tokens[index]
+        from tantra_dsl.diagnostics.syntax import Unclosed
+
+        self.damaged = True
+        _, word, start, end, _ = self.tokens[index]
         if self.cut_string > start and "\n" not in self.text[start : self.cut_string]:
             return  # the string without an end took the bracket with it
         closer = {"(": ")", "[": "]", "{": "}"}[word]
-        self._report(Unclosed(span=self.spot(start, end), opener=word, closer=closer, stopped_at=stopped_at))
+        self.sink.add(Unclosed(span=self.spot(start, end), opener=word, closer=closer, stopped_at=stopped_at))
 
     def _end(self) -> None:
         """Close what is open; of braces, blame those whose closing brace is indented for another."""
@@ -250,14 +274,6 @@ class Lexer:
     def _indent(self, offset: int) -> int:
         line = self.text.rfind("\n", 0, offset) + 1
         return len(self.text[line:offset]) - len(self.text[line:offset].lstrip())
-
-
-def _nothing(group: str, word: str, span: Span) -> Diagnostic:
-    if group == "BAD_NUMBER":
-        return BadNumber(span=span, text=word if len(word) <= 30 else word[:27] + "...")
-    if group == "UNTERMINATED":
-        return UnterminatedString(span=span)
-    return UnknownCharacter(span=span, text=word, name=_describe(word[0]))
 
 
 def _describe(character: str) -> str:

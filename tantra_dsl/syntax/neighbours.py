@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.syntax import SideBySide
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tree import Binary, Call, Definition, Entry, Expr, Item, Member, Name, Number, Unary
+
+if TYPE_CHECKING:
+    from tantra_dsl.diagnostics.syntax import SideBySide
 
 
 def check_neighbours(before: Member, after: Member, sink: Sink) -> bool:
@@ -43,8 +47,11 @@ def _needs_of(before: Member, value: Expr) -> bool:
 
 
 def _report(before: Member, after: Member) -> SideBySide:
+    from tantra_dsl.diagnostics.syntax import SideBySide
+
     left, right = _shown(before.span, last=True), _shown(after.span, last=False)
-    if isinstance(before, Entry) and isinstance(before.value, Number):
+    repeats = isinstance(before, Entry) and isinstance(before.value, Number)
+    if repeats and not (isinstance(after, Item) and isinstance(after.value, Number)):
         advice = f"for repeated layers write `{left} of {right}`; two members on one line are parted by a comma"
     elif _is_lone_name(before):
         advice = f"to set a key, write `{left}: {right}`; two members on one line are parted by a comma"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import cast
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.syntax import ChainedComparison, MisplacedNot
 from tantra_dsl.syntax.lexer import Token
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tree import Binary, BinaryOp, Expr, Unary
@@ -59,17 +58,26 @@ class _Resolver:
     def _prefix(self, token: Token) -> None:
         level = prefix_precedence(token[1])
         if self.waiting and token[1] == "not" and self.waiting[-1][0] > level:
-            before = self.waiting[-1][1][1]
-            self.sink.add(MisplacedNot(span=self.spot(token[2], token[3]), operator=before))
+            self._misplaced(token, self.waiting[-1][1][1])
         self.waiting.append((level, token, True))
 
     def _binary(self, token: Token) -> None:
         level = PRECEDENCE[token[1]]
         while self.waiting and self.waiting[-1][0] >= level + (level == _POWER):
             if self.waiting[-1][0] == level == COMPARISON:
-                self.sink.add(ChainedComparison(span=self.spot(token[2], token[3])))
+                self._chained(token)
             self._apply()
         self.waiting.append((level, token, False))
+
+    def _misplaced(self, token: Token, operator: str) -> None:
+        from tantra_dsl.diagnostics.syntax import MisplacedNot
+
+        self.sink.add(MisplacedNot(span=self.spot(token[2], token[3]), operator=operator))
+
+    def _chained(self, token: Token) -> None:
+        from tantra_dsl.diagnostics.syntax import ChainedComparison
+
+        self.sink.add(ChainedComparison(span=self.spot(token[2], token[3])))
 
     def _apply(self) -> None:
         _, token, is_prefix = self.waiting.pop()

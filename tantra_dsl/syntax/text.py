@@ -9,7 +9,6 @@ from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.syntax.automaton import Automaton
 from tantra_dsl.syntax.build import Builder
 from tantra_dsl.syntax.depth import check_depth
-from tantra_dsl.syntax.explain import Explainer
 from tantra_dsl.syntax.lexer import Lexer, Token
 from tantra_dsl.syntax.source import Source
 from tantra_dsl.syntax.tables import load_table
@@ -23,13 +22,15 @@ def parse_text(source: Source, sink: Sink) -> File | None:
     """
     lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=True)
     tokens = lexer.run()
-    return None if tokens is None else parse_tokens(tokens, source, sink)
+    file = None if tokens is None else parse_tokens(tokens, source, sink)
+    return None if lexer.damaged else file
 
 
 def parse_expression(source: Source, sink: Sink) -> Expr | None:
     """The tree of a source that holds one expression, such as the right side of ``--set``."""
-    tokens = Lexer(source.text, Builder(source, sink).spot, sink, members=False).run()
-    if tokens is None:
+    lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=False)
+    tokens = lexer.run()
+    if tokens is None or lexer.damaged:
         return None
     end = len(source.text)
     file = parse_tokens(
@@ -48,7 +49,7 @@ def parse_tokens(tokens: list[Token], source: Source, sink: Sink) -> File | None
     actions: list[Callable[[list[Any]], Any] | None] = [
         builder.action(name) if name else None for _, _, name in table.rules
     ]
-    automaton = Automaton(table, actions, Explainer(table, builder.spot), sink.add)
+    automaton = Automaton(table, actions, builder.spot, sink.add)
     file = automaton.run(tokens, len(source.text))
     if automaton.failed or not check_depth(file, sink):
         return None

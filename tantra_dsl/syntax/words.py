@@ -11,8 +11,8 @@ KINDS = ("model", "block", "module", "wiring", "mask", "score", "fn")
 _NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED)})\b)"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME_FOLLOWS = re.compile(rf"[ \t]+{_NOT_RESERVED}[A-Za-z_]")
-_STRING_FOLLOWS = re.compile(r'[ \t]*"')
-_VALUE_FOLLOWS = re.compile(rf'[ \t]+(?:(?!(?:then|else|and|or|of|extends)\b)[A-Za-z_0-9("\[])')
+_STRING_FOLLOWS = re.compile(rf'[ \t]*"|[ \t]+{_NOT_RESERVED}[A-Za-z_]')
+_VALUE_FOLLOWS = re.compile(r'[ \t]+(?:(?!(?:then|else|and|or|of|extends)\b)[A-Za-z_0-9("\[])')
 _ROUND_FOLLOWS = re.compile(r"[ \t]*\(")
 _BRACKET_FOLLOWS = re.compile(r"[ \t]*[({]")
 _LABEL_FOLLOWS = re.compile(rf"[ \t]+{_NAME}[ \t]*(?::|=(?!=))")
@@ -44,6 +44,7 @@ _SOFT: dict[str, tuple[_Rule, ...]] = {
     "share": (_Rule("SHARE", _LABEL_FOLLOWS, True), _Rule("SHARED", _NAME_FOLLOWS, False)),
 }
 SOFT = frozenset(_SOFT)
+_HEADS = frozenset({*KINDS, "let"})
 
 # After these a soft keyword is a name whatever follows it.
 _NAMING = frozenset({"DEFINE", "LET", "INPUT", "DOT", "SHARE", "REMOVE"})
@@ -59,4 +60,9 @@ def soft_terminal(word: str, text: str, end: int, previous: str | None, at_start
     return "NAME"
 
 
-__all__ = ["KINDS", "RESERVED", "SOFT", "TARGETS", "soft_terminal"]
+def begins_member(word: str, text: str, end: int) -> bool:
+    """Whether a word that begins a line can only be the start of a member: ``return``, ``block local``."""
+    return word == "return" or (word in _HEADS and _NAME_FOLLOWS.match(text, end) is not None)
+
+
+__all__ = ["KINDS", "RESERVED", "SOFT", "TARGETS", "begins_member", "soft_terminal"]

@@ -1,1 +1,0 @@
-def format_expression(e): return repr(e)
