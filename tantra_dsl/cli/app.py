@@ -64,9 +64,9 @@ def run(arguments: list[str]) -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        import tantra_dsl
 
-        print(f"tantra {version('tantra-dsl')}")
+        print(f"tantra {tantra_dsl.__version__}")
         raise typer.Exit
 
 

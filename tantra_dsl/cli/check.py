@@ -5,6 +5,7 @@ It imports neither typer nor rich: this command runs in editors and hooks, where
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,13 +51,21 @@ def run(request: Request) -> int:
 
 
 def diagnose(spec: str, sets: Sequence[str]) -> list[Diagnostic]:
-    """All that is wrong with ``spec`` under the overrides ``sets``."""
+    """All that is wrong with ``spec`` under the overrides ``sets``; each mistake once.
+
+    A file is checked with all its models, but overrides are made to the one that it stands for.
+    """
     import tantra_dsl
 
     try:
-        return tantra_dsl.load(spec, sets=sets).check()
+        loaded = tantra_dsl.load(spec, sets=sets)
     except SpecError as error:
         return error.diagnostics
+    found = loaded.check()
+    if os.path.exists(spec) and not sets:
+        others = (name for name in loaded.model_names if name != loaded.name)
+        found += [item for name in others for item in tantra_dsl.load(f"{spec}:{name}").check()]
+    return list({(item.code, item.span.location, item.title): item for item in found}.values())
 
 
 def _tell(spec: str, found: list[Diagnostic]) -> int:

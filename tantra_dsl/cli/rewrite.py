@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tantra_dsl.cli.outcome import FINE, MISTAKES, report
-from tantra_dsl.diagnostics.core import SpecError
+from tantra_dsl.diagnostics.core import Sink, SpecError
 
 
 def format_files(paths: Sequence[Path], check: bool) -> int:
@@ -19,10 +19,8 @@ def format_files(paths: Sequence[Path], check: bool) -> int:
 
 
 def _format_file(path: Path, check: bool) -> int:
-    from tantra_dsl.syntax.format import format_file
-
     try:
-        before, after = format_file(path)
+        before, after = _canonical(path)
     except SpecError as error:
         return report(error.diagnostics)
     if after == before:
@@ -33,6 +31,21 @@ def _format_file(path: Path, check: bool) -> int:
     write_whole(path, after)
     print(f"{path}: rewritten")
     return FINE
+
+
+def _canonical(path: Path) -> tuple[str, str]:
+    """The text of a file and its canonical form. Raises SpecError where it cannot be read."""
+    from tantra_dsl.syntax.format import format_text, format_yaml
+    from tantra_dsl.syntax.parse import parse_source
+    from tantra_dsl.syntax.read import read_source
+
+    sink = Sink()
+    source = read_source(path, sink)
+    file = source and parse_source(source, sink)
+    if source is None or file is None or sink.errors:
+        raise SpecError(sink.sorted())
+    form = format_yaml if source.language == "yaml" else format_text
+    return source.text, form(file, source)
 
 
 def write_text(text: str, path: Path | None) -> None:
