@@ -206,3 +206,6 @@ def _total(op: str, constants: list[Const]) -> list[Scalar]:
 
 def _order(expr: Scalar) -> tuple[int, str]:
     return (not isinstance(expr, Const), format_scalar(expr))
+
+
+__all__ = ["ScalarError", "canonical", "simplify"]

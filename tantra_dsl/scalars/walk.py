@@ -118,11 +118,11 @@ def captures_of(root: Scalar) -> frozenset[int]:
 
 
 def integral(root: Scalar) -> bool:
-    """Whether ``root`` can only be a whole number: made of positions, heads and ints by operations that keep ints."""
+    """Whether ``root`` can only be a whole number: made of positions and ints by operations that keep ints."""
     return fold(root, _integral)
 
 
-_POSITIONS = frozenset({"q", "k", "b", "h", "j", "p", "c", "queries", "keys"})
+_POSITIONS = frozenset({"q", "k", "queries", "keys"})
 _KEEPS_INTS = frozenset({"add", "sub", "mul", "neg", "abs", "min", "max", "floordiv", "mod"})
 
 
