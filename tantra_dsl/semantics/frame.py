@@ -1,0 +1,206 @@
+"""The state while a model is elaborated: one session, and a frame per body under construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tantra_dsl.diagnostics.core import Diagnostic, Note, Sink
+from tantra_dsl.diagnostics.semantics import NameClash, ShapeMismatch, TooLarge
+from tantra_dsl.graph.build import BodyBuilder
+from tantra_dsl.graph.model import Attr, Body, Ref
+from tantra_dsl.graph.rules import ShapeError
+from tantra_dsl.graph.types import TensorType
+from tantra_dsl.semantics.scope import Scope, Thunk
+from tantra_dsl.semantics.values import POISON, Bound, Poison, Tensor, is_number
+from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.source import NOWHERE, Span
+
+MAX_NODES = 200_000
+MAX_DEPTH = 48
+
+
+class Abandoned(Exception):
+    """Elaboration was given up: a limit was passed, and it has been reported."""
+
+
+@dataclass(eq=False)
+class Session:
+    """Everything that the elaboration of one model shares."""
+
+    sink: Sink
+    prelude: Scope
+    model_scope: Scope | None = None
+    bodies: dict[str, Body] = field(default_factory=dict)
+    index: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    exports: dict[str, dict[str, Ref]] = field(default_factory=dict)
+    fields: dict[str, Tensor] = field(default_factory=dict)
+    explicit: list[tuple[Thunk, str, str, Span]] = field(default_factory=list)
+    variables: dict[str, dict[str, Ref]] = field(default_factory=dict)
+    stacks: dict[str, Any] = field(default_factory=dict)
+    library: frozenset[int] = frozenset()
+    defaults: dict[str, Thunk] = field(default_factory=dict)
+    nodes_left: int = MAX_NODES
+
+    def report(self, diagnostic: Diagnostic) -> Poison:
+        """Collect a mistake and return poison, to stand for the value that is missing."""
+        self.sink.add(diagnostic)
+        return POISON
+
+    def spend(self, span: Span) -> None:
+        """Count a node; gives up beyond the limit."""
+        self.nodes_left -= 1
+        if self.nodes_left < 0:
+            self.report(TooLarge(span=span, what="this model expands to too many operations", limit=f"{MAX_NODES:,}"))
+            raise Abandoned
+
+    def keep(self, body: Body, wanted: str) -> str:
+        """Store a finished body, or find the equal one that is there; returns its key."""
+        content = (body.definition, body.nodes, body.outputs)
+        key = self.index.get(content)
+        if key is None:
+            key, number = wanted, 2
+            while key in self.bodies:
+                key, number = f"{wanted}_{number}", number + 1
+            self.index[content] = key
+            self.bodies[key] = Body(key, body.definition, body.nodes, body.outputs, (), body.origin)
+        return key
+
+
+class Frame:
+    """One body under construction.
+
+    Tensors of frames further out may be used: they become inputs of this body (``captured``), and who calls
+    the body passes them.
+    """
+
+    def __init__(self, session: Session, name: str, parent: Frame | None, label: str, origin: Span = NOWHERE) -> None:
+        self.session = session
+        self.name = name
+        self.parent = parent
+        self.label = label
+        self.builder = BodyBuilder(name, name, origin)
+        self.captured: dict[tuple[int, Ref], Ref] = {}
+        self.outer: list[Tensor] = []
+        self.sites: dict[int, str] = {}
+        self.taken: set[str] = set()
+        self.equation: int | None = None
+        self.equations = 0
+        self.variables: dict[str, Tensor] = {}
+        self.scope: Scope = Scope()
+        self.call_site: Span = NOWHERE
+        self.arguments: tuple[Bound, ...] = ()
+        self.dim: Thunk | None = None
+        self.layer: Any = None
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        if self.depth > MAX_DEPTH:
+            session.report(TooLarge(span=origin, what="modules are nested too deeply", limit=f"{MAX_DEPTH} levels"))
+            raise Abandoned
+
+    @property
+    def path(self) -> str:
+        """Where this body is in the model, for messages: ``layers.0.attention``."""
+        names: list[str] = []
+        frame: Frame | None = self
+        while frame is not None:
+            if frame.label:
+                names.append(frame.label)
+            frame = frame.parent
+        return ".".join(reversed(names))
+
+    def where(self) -> str:
+        """` in layers.0.attention`, or nothing at the top."""
+        return f" in {self.path}" if self.path else ""
+
+    def user_span(self, span: Span) -> Span:
+        """``span``, or where a standard definition that holds it was called from."""
+        frame: Frame | None = self
+        while frame is not None and id(span.source) in self.session.library:
+            span, frame = frame.call_site, frame.parent
+        return span
+
+    def exported(self) -> dict[str, Ref]:
+        """The variables of this body and where their values are, by final node id."""
+        final = self.builder.names()
+        own = {name: t.ref for name, t in self.variables.items() if t.frame is self}
+        return {name: Ref(final[ref.node], ref.out) for name, ref in own.items()}
+
+    def begin(self) -> None:
+        """Start a new equation."""
+        self.equation = self.equations
+        self.equations += 1
+
+    def claim(self, name: str, span: Span) -> str:
+        """Reserve ``name`` for a set of weights of this body."""
+        if name in self.taken:
+            where = self.path or f"model {self.name}"
+            self.session.report(NameClash(span=span, name=name, where=where))
+        self.taken.add(name)
+        return name
+
+    def site(self, expr: tree.Node | None, otherwise: str) -> str:
+        """Name of the weights that the occurrence ``expr`` holds."""
+        return self.sites.get(id(expr), otherwise)
+
+    def use(self, tensor: Tensor) -> Ref:
+        """A ref in this body to ``tensor``, which may belong to a frame further out."""
+        if tensor.frame is self:
+            return tensor.ref
+        key = (id(tensor.frame), tensor.ref)
+        if key not in self.captured:
+            self.captured[key] = self._capture(tensor)
+            self.outer.append(tensor)
+        return self.captured[key]
+
+    def _capture(self, tensor: Tensor) -> Ref:
+        assert self.parent is not None, "a tensor escaped from the body that made it"
+        node = tensor.frame.builder.nodes[tensor.ref.node]
+        kind = "tensor"
+        if node.op == "param":
+            kind = "param"
+        elif node.op == "instance":
+            kind = "module"
+        elif node.op == "input" and node.attr("kind") in ("param", "module"):
+            kind = node.attr("kind")
+        name = (node.attr("name") if node.op in ("param", "instance", "input") else node.target) or node.id
+        name = str(name).replace(".", "_")
+        if self.layer is not None and self.layer.frame is self:
+            name = self.layer.stack.extra_name(tensor, name)
+        type = node.types[tensor.ref.out] if node.types else None
+        return self.builder.input(self.builder.free_id(name), type, kind)
+
+    def add(
+        self, op: str, inputs: list[Tensor], span: Span, what: str = "", *, types: tuple[TensorType, ...] | None = None,
+        id: str | None = None, target: str | None = None, **attrs: Attr,
+    ) -> Any:  # fmt: skip
+        """Add an op; gives a Tensor, a tuple of them, or poison after reporting why the operands do not fit."""
+        self.session.spend(span)
+        refs = [self.use(tensor) for tensor in inputs]
+        try:
+            out = self.builder.add(
+                op, refs, id=id, equation=self.equation, target=target, origin=span, types=types, **attrs
+            )
+        except ShapeError as error:
+            return self.mismatch(error, inputs, span, what or op)
+        tensors = tuple(Tensor(ref, self) for ref in out)
+        return tensors[0] if len(tensors) == 1 else tensors
+
+    def mismatch(self, error: ShapeError, inputs: list[Tensor], span: Span, what: str) -> Poison:
+        """Report operands that do not fit, with where each comes from."""
+        notes = [] if self.user_span(span) is span else [Note(f"in {what}, here", span)]
+        for number in error.inputs:
+            tensor = inputs[number]
+            origin = tensor.frame.builder.nodes[tensor.ref.node].origin
+            notes.append(Note(f"{tensor.type} comes from here", None if origin is NOWHERE else origin))
+        notes.extend(self._figures())
+        reason = error.reason + self.where()
+        place = self.user_span(span)
+        return self.session.report(ShapeMismatch(span=place, op=what, reason=reason, operands=tuple(notes)))
+
+    def _figures(self) -> list[Note]:
+        """The numbers that were given to the modules around, with the lines that set them."""
+        notes = []
+        for bound in self.arguments:
+            if bound.name and bound.thunk.known and is_number(value := bound.thunk.peek()):
+                notes.append(Note(f"`{bound.name}` is set to {value} here", bound.span))
+        return notes
