@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from tantra_dsl.graph.costs.elementwise import saved_by_program
+from tantra_dsl.graph.costs.elementwise import kept_parts, saved_by_program
 from tantra_dsl.graph.costs.flops import Lengths, Shape, shape
 from tantra_dsl.graph.model import Node
+from tantra_dsl.scalars.facts import additive_bias, variables_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Saves:
     """What one op keeps: which inputs and outputs (by number), and how many bytes that are neither.
 
     ``views`` pairs an output with the input whose memory it is. ``width`` is the bytes per element of the outputs.
+    ``shared`` is memory that every op with an equal key uses together.
     """
 
     inputs: tuple[int, ...] = ()
@@ -38,6 +40,7 @@ class Saves:
     extra: int = 0
     views: tuple[tuple[int, int], ...] = ()
     width: int = 4
+    shared: tuple[Hashable, int] | None = None
 
 
 Rule = Callable[[Node, Sequence[Operand], Sequence[Shape]], Saves]
@@ -132,9 +135,43 @@ def _dropout(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> 
 
 
 def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """Queries, keys, values, the result, and one log-sum-exp per query and head."""
+    """Queries, keys, values, the result, one log-sum-exp per query and head; a mask or bias as a tensor."""
+    mask, score = node.attr("mask"), node.attr("score")
+    if "sink" in node.attr("has", ()) or (score is not None and additive_bias(score) is None):
+        return _attend_by_steps(node, operands, outs)
     batch, queries, heads, _ = outs[0]
-    return Saves((0, 1, 2), (0,), batch * queries * heads * _FLOAT, width=operands[2].width)
+    statistics, width = batch * queries * heads * _FLOAT, operands[2].width
+    if (mask is None and score is None) or (node.attr("causal") and score is None):
+        return Saves((0, 1, 2), (0,), statistics, width=width)
+    bias = _bias_elements(node, batch, heads) * queries * operands[1].shape[1] * operands[0].width
+    if len(operands) > 3:
+        return Saves((0, 1, 2), (0,), statistics + bias, width=width)
+    return Saves((0, 1, 2), (0,), statistics, width=width, shared=((mask, score, bias), bias))
+
+
+def _bias_elements(node: Node, batch: int, heads: int) -> int:
+    """How many planes of queries by keys the tensor that is added to the scores has."""
+    programs = [program for program in (node.attr("mask"), node.attr("score")) if program is not None]
+    used = frozenset[str]().union(*(variables_used(program) for program in programs))
+    return (batch if "b" in used else 1) * (heads if "h" in used else 1)
+
+
+def _attend_by_steps(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """In float32 for every pair: scores, exponentials, weights, what the score keeps; and a byte for the mask."""
+    (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
+    pairs = batch * heads * queries * keys
+    steps = 0 if node.attr("score") is None else len(kept_parts(node.attr("score").body, frozenset({"s"})))
+    masked = 0 if node.attr("mask") is None else _bias_elements(node, batch, heads) * queries * keys
+    copied = slice(1, 3) if operands[0].shape[2] != operands[1].shape[2] or operands[0].width != _FLOAT else slice(0)
+    times = heads // operands[1].shape[2]
+    copies = sum(prod(operand.shape) for operand in operands[copied]) * times * _FLOAT
+    kept = (0,) if copies else (0, 1, 2)
+    return Saves(
+        kept,
+        (),
+        ((3 + steps) * pairs + 4 * batch * heads * queries) * _FLOAT + masked + copies,
+        width=operands[2].width,
+    )
 
 
 def _additive_attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:

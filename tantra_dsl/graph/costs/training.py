@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Final
 
 from tantra_dsl.graph.costs.figures import Amount
 from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
+from tantra_dsl.graph.costs.fusion import weighted_norms
 from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
 from tantra_dsl.graph.stacks import Layers, tap_ref
@@ -73,11 +74,13 @@ class Training:
         self.graph = graph
         self.lengths = lengths
         self.autocast = autocast
+        self.shared: dict[Hashable, int] = {}
         self._steps: dict[tuple[str, Flags], Step] = {}
 
     def root(self) -> Step:
         """The step through the whole model."""
-        return self.through(self.graph.root, tuple(_entering(node) for node in self.graph.main.inputs))
+        step = self.through(self.graph.root, tuple(_entering(node) for node in self.graph.main.inputs))
+        return replace(step, saved=step.saved + sum(self.shared.values()))
 
     def through(self, key: str, flags: Flags) -> Step:
         """The step through one call of body ``key`` whose inputs are as ``flags`` say."""
@@ -103,6 +106,7 @@ class _Walk:
         self.extra = 0
         self.backward = Amount()
         self.slots = 0
+        self.fused = weighted_norms(body)
 
     def step(self) -> Step:
         for node in self.body.nodes:
@@ -153,10 +157,14 @@ class _Walk:
             for t, v in zip(types, values, strict=True)
         ]
         saves = saves_of(node, operands, self.training.lengths, self.training.autocast)
+        if node.id in self.fused:
+            saves = Saves(width=saves.width)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
             values[slot].storage.saved = True
         self.extra += saves.extra
+        if saves.shared is not None:
+            self.training.shared[saves.shared[0]] = saves.shared[1]
         self._add_backward(node, types, values)
 
     def _outputs(self, node: Node, values: list[Value], saves: Saves) -> None:

@@ -1,0 +1,118 @@
+"""FLOPs and memory of training, against what torch counts and keeps when the compiled model runs."""
+
+from __future__ import annotations
+
+import hand_built
+import pytest
+import torch
+from hand_built import alternating, attention, block, ffn, model, tiny
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tantra_compiler import CompileOptions, compile_graph
+from tantra_dsl.graph.build import BodyBuilder
+from tantra_dsl.graph.costs import cost
+from tantra_dsl.graph.model import Body, Graph
+from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
+
+BATCH, SEQ = 3, 32
+X, HALF = Var("x"), Const(0.5)
+
+
+def op(name: str, *args: Scalar) -> Op:
+    return Op(name, args)  # type: ignore[arg-type]
+
+
+SIGMOID = op("sigmoid", X)
+SILU = Program("fn", ("x",), op("mul", X, SIGMOID))
+PLAIN = Program("fn", ("x",), op("mul", op("tanh", X), op("exp", op("mul", HALF, X))))
+SOFTCAP = Program(
+    "score", ("s", "b", "h", "q", "k"), op("mul", Const(5.0), op("tanh", op("div", Var("s"), Const(5.0))))
+)
+PRODUCT = Program("fn", ("a", "b"), op("mul", Var("a"), Var("b")))
+
+
+def loss(graph: Graph, **options: object) -> torch.Tensor:
+    compiled = compile_graph(graph, CompileOptions(seed=0))
+    tokens = torch.randint(32, (BATCH, SEQ), generator=torch.Generator().manual_seed(0))
+    result: torch.Tensor = compiled.train().loss(tokens, tokens)  # type: ignore[operator]
+    return result
+
+
+@pytest.mark.parametrize("mask", [hand_built.CAUSAL, hand_built.WINDOW])
+def test_forward_flops_are_those_that_torch_counts(mask: Program) -> None:
+    graph = tiny(3, mask)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss(graph)
+    report = cost(graph, seq=SEQ, batch=BATCH)
+    assert counter.get_total_flops() == report["flops_products"].value + report["flops_attention_dense"].value  # type: ignore[operator]
+
+
+def test_training_flops_are_those_that_torch_counts() -> None:
+    everything = Program("mask", ("q", "k", "b", "h"), op("ge", Var("k"), Var("k")))
+    graph = tiny(3, everything)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss(graph).backward()
+    assert counter.get_total_flops() == cost(graph, seq=SEQ, batch=BATCH)["flops_training_step"].value
+
+
+def kept_bytes(graph: Graph, autocast: bool) -> int:
+    """Bytes of the distinct memories that the backward pass of one step holds, weights apart."""
+    compiled = compile_graph(graph, CompileOptions(seed=0)).train()
+    weights = {weight.untyped_storage().data_ptr() for weight in compiled.parameters()}
+    held: dict[int, torch.Tensor] = {}
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        address = tensor.untyped_storage().data_ptr()
+        if address not in weights:
+            held.setdefault(address, tensor)
+        return tensor
+
+    tokens = torch.zeros(BATCH, SEQ, dtype=torch.int64)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
+    ):
+        compiled.loss(tokens, tokens)  # type: ignore[operator]
+    return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+
+
+def mixed(activation: Program, gated: bool = False) -> Graph:
+    """Layers with another activation."""
+    b = BodyBuilder("ffn", "ffn")
+    x = b.input("x", hand_built.stream())
+    up = b.add("map", (hand_built.linear(b, x, "gate", 24),), program=activation, arity=1)[0]
+    if gated:
+        up = b.add("map", (up, hand_built.linear(b, x, "up", 24)), program=PRODUCT, arity=2)[0]
+    feed = b.finish([("out", hand_built.linear(b, up, "down", 8))])
+    parts = [attention(), feed]
+    return model([(block(parts), 1)], 2, parts)
+
+
+def scored(score: Program) -> Graph:
+    """Attention whose scores are changed on the way."""
+    parts: list[Body] = [attention(), ffn()]
+    nodes = []
+    for node in parts[0].nodes:
+        attrs = tuple((name, score if name == "score" else value) for name, value in node.attrs)
+        nodes.append(hand_built.replace(node, attrs=attrs))
+    parts[0] = hand_built.replace(parts[0], nodes=tuple(nodes))
+    return model([(block(parts), 1)], 2, parts)
+
+
+GRAPHS = {
+    "causal": tiny(3),
+    "windows": alternating(6),
+    "shared": alternating(6, shared=True),
+    "silu": mixed(SILU, gated=True),
+    "plain": mixed(PLAIN),
+    "softcap": scored(SOFTCAP),
+}
+
+
+@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize("name", GRAPHS)
+def test_activation_memory_is_what_is_kept(name: str, autocast: bool) -> None:
+    """Within 3%: what is left out are counters and single numbers."""
+    stated = cost(GRAPHS[name], seq=SEQ, batch=BATCH, precision="bf16" if autocast else "float32")["activation_bytes"]
+    assert stated.value == pytest.approx(kept_bytes(GRAPHS[name], autocast), rel=0.03)

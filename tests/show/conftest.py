@@ -1,0 +1,8 @@
+"""Makes the builders of the graph tests importable here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "graph"))
