@@ -26,4 +26,4 @@ class NotLowered(Diagnostic):
 
     @property
     def help(self) -> str:
-        return "the spec itself is valid: check, fmt, convert and show work, and so will compile once the primitive is lowered"
+        return "the spec itself is valid: check, fmt, convert and show work on it"

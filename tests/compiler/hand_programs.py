@@ -36,7 +36,12 @@ RELU = fn(op("max", "x", 0), "x", name="relu")
 SILU = fn(op("mul", "x", op("sigmoid", "x")), "x", name="silu")
 GELU = fn(op("mul", 0.5, "x", op("add", 1, op("erf", op("div", "x", math.sqrt(2))))), "x", name="gelu")
 GELU_TANH = fn(
-    op("mul", 0.5, "x", op("add", 1, op("tanh", op("mul", 0.7978845608, op("add", "x", op("mul", 0.044715, op("pow", "x", 3))))))),
+    op(
+        "mul",
+        0.5,
+        "x",
+        op("add", 1, op("tanh", op("mul", 0.7978845608, op("add", "x", op("mul", 0.044715, op("pow", "x", 3)))))),
+    ),
     "x",
     name="gelu_tanh",
 )
@@ -70,3 +75,25 @@ DOCUMENT = Capture("doc", integer=True)
 def same_document() -> Program:
     same = op("eq", Gather(0, (Var("b"), Var("q"))), Gather(0, (Var("b"), Var("k"))))
     return mask(op("and", CAUSAL_BODY, same), DOCUMENT, name="causal and same_document")
+
+
+def fields_mask(names: tuple[str, ...]) -> Program:
+    """Causal, and every field the same at query and key."""
+    body: Scalar = CAUSAL_BODY
+    for number in range(len(names)):
+        read = [Gather(number, (Var("b"), Var(place))) for place in "qk"]
+        body = op("and", body, op("eq", *read))
+    return mask(body, *(Capture(name, integer=True) for name in names))
+
+
+SINUSOIDAL = Program(
+    "table",
+    ("p", "c"),
+    op(
+        "where",
+        op("eq", op("mod", "c", 2), 0),
+        op("sin", op("div", "p", op("pow", 10_000, op("div", "c", "width")))),
+        op("cos", op("div", "p", op("pow", 10_000, op("div", op("sub", "c", 1), "width")))),
+    ),
+    name="sinusoidal",
+)

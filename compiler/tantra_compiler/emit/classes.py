@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import WIDTH, Expr, call, number, statement
+from tantra_compiler.emit.expr import Expr, call, header, number, sequence, statement
 from tantra_compiler.emit.members import Weights, holders, member, reachable
 from tantra_compiler.emit.names import class_name, identifier
 from tantra_compiler.emit.stacks import stack_constructor
@@ -109,11 +109,7 @@ def signature(name: str, parameters: list[str], cached: bool, indent: int, retur
     """The ``def`` line, or lines where it is long."""
     if cached:
         parameters = [*parameters, "cache: Cache | None = None"]
-    pad = " " * indent
-    line = f"{pad}def {name}({', '.join(parameters)}) -> {returns}:"
-    if len(line) <= WIDTH - 12:
-        return [line]
-    return [f"{pad}def {name}(", *(f"{pad}    {part}," for part in parameters), f"{pad}) -> {returns}:"]
+    return header(name, parameters, returns, indent)
 
 
 def described(body: Body) -> str:
@@ -198,8 +194,7 @@ def inits_table(callables: Callables, body: Body) -> list[str]:
     lines.append("    }")
     still = [f'"{path}"' for path, _, decay in found if not decay]
     if still:
-        value = call("", *still) if len(still) > 1 else Expr(f"({still[0]},)")
-        lines += statement("no_decay: ClassVar[tuple[str, ...]] = ", value, 4)
+        lines += statement("no_decay: ClassVar[tuple[str, ...]] = ", sequence(*still), 4)
     return [*lines, ""]
 
 
@@ -219,5 +214,3 @@ def own_weights(callables: Callables, body: Body) -> Iterable[tuple[str, Init, b
 def _init_text(init: Init) -> str:
     values = ", ".join(number(value).text for value in init.values)
     return f'("{init.kind}", ({values}{"," if len(init.values) == 1 else ""}))'
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +22,7 @@ class Expr:
 
     text: str
     rank: int = ATOM
-    call: tuple[str, tuple[str, ...]] | None = None
+    call: tuple[str, tuple[Expr, ...]] | None = None
 
     def at(self, rank: int) -> str:
         """Its text, in parentheses where it binds less than ``rank``."""
@@ -32,14 +33,22 @@ class Expr:
         """Whether it is a name, a dotted name or a number, so that repeating it costs nothing."""
         return _SIMPLE.match(self.text) is not None
 
+    def behind(self, prefix: str) -> Expr:
+        """Itself with ``prefix`` before it, as in ``name=value``."""
+        return Expr(prefix + self.text, self.rank, self.call and (prefix + self.call[0], self.call[1]))
+
     def __str__(self) -> str:
         return self.text
 
 
 def call(function: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
     """``function(args, key=value)``."""
-    parts = (*map(str, args), *(f"{name}={value}" for name, value in keywords.items()))
-    return Expr(f"{function}({', '.join(parts)})", ATOM, (function, parts))
+    parts = [_expr(arg) for arg in args] + [_expr(value).behind(f"{name}=") for name, value in keywords.items()]
+    return Expr(f"{function}({', '.join(map(str, parts))})", ATOM, (function, tuple(parts)))
+
+
+def _expr(value: Expr | str) -> Expr:
+    return Expr(value) if isinstance(value, str) else value
 
 
 def method(x: Expr, name: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
@@ -67,8 +76,8 @@ def power(base: Expr, exponent: Expr) -> Expr:
 
 def sequence(*parts: Expr | str) -> Expr:
     """``(a, b)``, with the comma that a tuple of one needs."""
-    inner = ", ".join(map(str, parts))
-    return Expr(f"({inner},)" if len(parts) == 1 else f"({inner})")
+    made = call("", *parts)
+    return Expr(made.text[:-1] + ",)", ATOM, made.call) if len(parts) == 1 else made
 
 
 def number(value: float | bool) -> Expr:
@@ -85,11 +94,23 @@ def number(value: float | bool) -> Expr:
 
 def statement(start: str, value: Expr, indent: int, comment: str = "") -> list[str]:
     """``start`` and ``value`` as lines: one where they fit, else a call with an argument a line."""
-    pad = " " * indent
-    line = f"{pad}{start}{value.text}"
+    line = " " * indent + start + value.text
     if comment and len(line) + len(comment) + 4 <= WIDTH:
         return [f"{line}  # {comment}"]
+    return _spread(value.behind(start), indent, "")
+
+
+def header(name: str, parameters: Iterable[str], returns: str, indent: int = 0) -> list[str]:
+    """The ``def`` line of a function, or lines where it is long."""
+    return _spread(call(f"def {name}", *parameters), indent, f" -> {returns}:")
+
+
+def _spread(value: Expr, indent: int, end: str) -> list[str]:
+    """Lines of ``value``, ending in ``end``: calls that do not fit have an argument a line."""
+    pad = " " * indent
+    line = f"{pad}{value.text}{end}"
     if len(line) <= WIDTH or value.call is None or not value.call[1]:
         return [line]
     function, parts = value.call
-    return [f"{pad}{start}{function}(", *(f"{pad}    {part}," for part in parts), f"{pad})"]
+    inner = [line for part in parts for line in _spread(part, indent + 4, ",")]
+    return [f"{pad}{function}(", *inner, f"{pad}){end}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Flow:
         if node.op == "stack" or len(node.types) != 1 or node.id in self.hoisted:
             return False
         if self._ends[node.id]:
-            return not readers and self._ends[node.id] == 1 and node.target is None
+            return not readers and self._ends[node.id] == 1
         if len(readers) != 1:
             return False
         reader = self._by_id[readers[0]]
@@ -132,4 +133,27 @@ def wanted_name(node: Node, out: int) -> str:
         if len(parts) == len(node.types):
             return parts[out]
         return node.target if len(node.types) == 1 else f"{node.target}_{out}"
-    return node.id if len(node.types) == 1 else f"{node.id}_{out}"
+    base = _NOUNS.get(node.op, node.op) if re.fullmatch(rf"{node.op}(_\d+)?", node.id) else node.id
+    return base if len(node.types) == 1 else f"{base}_{out}"
+
+
+_NOUNS = {
+    "map": "inner",
+    "attend": "attended",
+    "linear": "projected",
+    "embedding": "embedded",
+    "normalize": "normal",
+    "split_heads": "heads",
+    "merge_heads": "merged",
+    "concat": "joined",
+    "positions": "position",
+    "tabulate": "table",
+    "shift": "shifted",
+    "conv1d": "convolved",
+    "rope": "turned",
+    "split": "part",
+    "slice": "part",
+    "select": "selected",
+    "pool": "pooled",
+}
+"""What a value is called by default, where its op is named after what it does."""

@@ -21,7 +21,7 @@ _WHOLE = frozenset({"gather_time", "argmax_time"})
 
 @dataclass(frozen=True)
 class Incremental:
-    """How a model decodes: the run-time length that grows, why it cannot (or None), and the bodies that take a cache."""
+    """How a model decodes: the length that grows, why it cannot (or None), and the bodies that take a cache."""
 
     symbol: str | None
     reason: str | None
@@ -57,7 +57,7 @@ def closure(body: Body, refs: Iterator[Ref] | tuple[Ref, ...]) -> frozenset[str]
 def forward_nodes(graph: Graph, body: Body) -> frozenset[str]:
     """Ids of the nodes that a forward call of ``body`` runs; in the root, without what only the loss needs."""
     outputs = [ref for name, ref in body.outputs if name != "loss" or body.key != graph.root]
-    return closure(body, tuple([*outputs, *(ref for _, ref in body.taps)]))
+    return closure(body, (*outputs, *(ref for _, ref in body.taps)))
 
 
 def analyse(graph: Graph) -> Incremental:

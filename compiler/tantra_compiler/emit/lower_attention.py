@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tantra_compiler.emit.expr import Expr, number, sequence
+from tantra_compiler.emit.expr import Expr, number, power, sequence
 from tantra_compiler.emit.site import Site, lowers
 from tantra_dsl.graph.model import Node
 from tantra_dsl.scalars.ir import Op, Scalar, Var
@@ -56,11 +56,17 @@ def _attend(site: Site) -> Expr:
     keywords: dict[str, Expr | str] = {}
     if choice.function in ("attend_biased", "attend_reference"):
         keywords = _programs(site, score_name)
-    keywords |= {"scale": number(site.node.attr("scale")), **site.optional(3)}
+    keywords |= {"scale": scale_text(site.node.attr("scale")), **site.optional(3)}
     rate = site.node.attr("dropout")
     if rate:
         keywords["dropout"] = f"{number(rate)} if self.training else 0.0"
     return site.run(choice.function, *site.args[:3], **keywords, **site.cache(1))
+
+
+def scale_text(scale: float) -> Expr:
+    """A scale as it is thought of: ``64**-0.5`` where it is that."""
+    width = round(scale**-2) if scale > 0 else 0
+    return power(number(width), number(-0.5)) if width > 1 and width**-0.5 == scale else number(scale)
 
 
 def _programs(site: Site, score_name: str) -> dict[str, Expr | str]:

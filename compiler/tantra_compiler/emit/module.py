@@ -25,20 +25,17 @@ def emit(graph: Graph, digest: str, standalone: bool) -> str:
     root = Root(classes, digest)
     main = root.write()
     body = "\n\n\n".join([*source.programs.sources, *classes.sources, main])
-    if "Cache" in body:
-        source.use("Cache")
-    return _with_imports(graph, source, body, standalone)
+    return _with_imports(graph, body, standalone)
 
 
-def _with_imports(graph: Graph, source: Source, body: str, standalone: bool) -> str:
+def _with_imports(graph: Graph, body: str, standalone: bool) -> str:
     used = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
-    runtime = source.runtime & used
-    if "Init" in used:
-        runtime.add("Init")
+    runtime = used & runtime_index.RUNTIME.keys()
     copied = runtime_index.closure(runtime) if standalone else []
     for definition in copied:
         used |= definition.free_names
-    head = [f'"""{_title(graph, standalone)}"""', "", "from __future__ import annotations", "", *_imports(used, runtime, standalone)]
+    title = f'"""{_title(graph, standalone)}"""'
+    head = [title, "", "from __future__ import annotations", "", *_imports(used, runtime, standalone)]
     parts = ["\n".join(head), *(definition.source for definition in copied), body]
     return "\n\n\n".join(parts) + "\n"
 
@@ -77,4 +74,3 @@ def merged(lines: list[str]) -> list[str]:
         if found:
             modules.setdefault(found[1], []).append(found[2])
     return plain + [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(modules.items())]
-

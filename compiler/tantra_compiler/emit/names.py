@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from torch import nn
 
 _USED = frozenset({"self", "torch", "nn", "F", "math", "Tensor", "NamedTuple", "ClassVar", "cache", "Cache", "layer"})
-RESERVED = frozenset(keyword.kwlist) | _USED | frozenset({"abs", "float", "bool", "zip", "tuple", "len", "range", "str", "int"})
+_BUILTINS = frozenset({"abs", "float", "isinstance", "super", "tuple", "dict", "range", "str", "int", "ValueError"})
+RESERVED = frozenset(keyword.kwlist) | _USED | _BUILTINS
 """Names that no variable of emitted source may take."""
 
 MODULE_ATTRIBUTES = frozenset(dir(nn.Module)) | frozenset(nn.Module().__dict__) | {"inits", "no_decay", "loss"}

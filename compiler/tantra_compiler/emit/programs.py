@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from tantra_compiler.emit.expr import WIDTH, Expr, call, statement
+from tantra_compiler.emit.expr import WIDTH, Expr, call, header, statement
 from tantra_compiler.emit.formulas import Formula
 from tantra_compiler.emit.names import free, identifier, program_name
 from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
@@ -47,8 +47,8 @@ def _source(name: str, program: Program, body: Scalar) -> str:
     whole = frozenset({"b", "h", "q", "k"}) if program.kind == "mask" or program.captures else frozenset("b")
     variables = {name: Expr(name) for name in parameters} | (_LENGTHS if program.kind in ("mask", "score") else {})
     formula = Formula(variables, [Expr(name) for name in captures], whole, builtins=program.kind == "fn")
-    typed = ", ".join(f"{name}: Tensor" for name in (*parameters, *captures))
-    lines = [f"def {name}({typed}) -> Tensor:", *_named_parts(formula, body, {*parameters, *captures})]
+    head = header(name, (f"{each}: Tensor" for each in (*parameters, *captures)), "Tensor")
+    lines = [*head, *_named_parts(formula, body, {*parameters, *captures})]
     result = _filled(body, parameters[-1], program.kind) if isinstance(body, Const) else formula.expr(body)
     return "\n".join([*lines, *statement("return ", result, 4)])
 
@@ -66,7 +66,7 @@ def _filled(body: Const, like: str, kind: str) -> Expr:
 
 
 def _named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
-    """Lines that give a name to what occurs twice and, as long as the result does not fit a line, to its largest part."""
+    """Lines that name what occurs twice and, as long as the result does not fit a line, its largest part."""
     lines: list[str] = []
     while (part := _repeated(formula, body) or _oversized(formula, body)) is not None:
         name = free("part", taken)
@@ -94,7 +94,7 @@ def _oversized(formula: Formula, body: Scalar) -> Scalar | None:
 
 
 def _open_parts(formula: Formula, body: Scalar) -> list[Scalar]:
-    """Operations inside ``body`` that are printed, outermost first: not below what has a name or is a torch function."""
+    """Operations of ``body`` that are printed, outermost first: none below what has a name or is torch's own."""
     found: list[Scalar] = []
     pending = [body]
     while pending:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tantra_compiler.emit.classes import Classes, constructed, described, free_name, inits_table, signature
+from tantra_compiler.emit.expr import call, statement
 from tantra_compiler.emit.incremental import closure
 from tantra_compiler.emit.members import Weights
 from tantra_compiler.emit.names import class_name, identifier
@@ -45,7 +46,8 @@ class Root:
 
     def _result_class(self) -> str:
         fields = [f"    {identifier(name)}: Tensor" for name in self.results]
-        return "\n".join([f"class {self._result_name}(NamedTuple):", '    """What a call of the model gives."""', "", *fields])
+        doc = '    """What a call of the model gives."""'
+        return "\n".join([f"class {self._result_name}(NamedTuple):", doc, "", *fields])
 
     @property
     def _result_name(self) -> str:
@@ -78,11 +80,11 @@ class Root:
 
     def _forward(self) -> list[str]:
         refs = list(self.results.values())
-        several = len(refs) > 1
-        start = f"return {self._result_name}" if several else "return "
-        head = signature("forward", ["self", *self._parameters(refs)], self.cached, 4, self._result_name if several else "Tensor")
-        lines = [*head, *self._begin()]
-        return [*lines, *Writer(self.body, self.callables, self.weights, self.cached, self.variables).lines(refs, start)]
+        returns = self._result_name if len(refs) > 1 else "Tensor"
+        start = f"return {returns}" if len(refs) > 1 else "return "
+        head = signature("forward", ["self", *self._parameters(refs)], self.cached, 4, returns)
+        writer = Writer(self.body, self.callables, self.weights, self.cached, self.variables)
+        return [*head, *self._begin(), *writer.lines(refs, start)]
 
     def _begin(self) -> list[str]:
         if not self.cached:
@@ -106,11 +108,12 @@ class Root:
             return dict(self.variables), []
         given = dict(self.variables)
         for name, ref in self.results.items():
-            given.setdefault(ref, free_name(identifier(name), self.source.names | set(given.values())))
+            wanted = self.body.node(ref.node).target or name
+            given.setdefault(ref, free_name(identifier(wanted), self.source.names | set(given.values())))
         needed = closure(self.body, tuple(self.results.values()))
-        arguments = ", ".join(name for ref, name in self.variables.items() if ref.node in needed)
+        arguments = [name for ref, name in self.variables.items() if ref.node in needed]
         targets = ", ".join(given[ref] for ref in self.results.values())
-        return given, [f"        {targets} = self({arguments})"]
+        return given, statement(f"{targets} = ", call("self", *arguments), 8)
 
     def _is_enough(self, refs: set[Ref]) -> bool:
         """Whether the loss reads nothing of the forward pass but its results."""
@@ -137,7 +140,6 @@ class Root:
                 '        """Raises ValueError: this model does not decode position by position."""',
                 '        raise ValueError(f"no cache: {self.cacheable}")',
             ]
-        self.source.use("Cache")
         return [
             "    def new_cache(self, batch: int, max_length: int) -> Cache:",
             '        """An empty cache for ``batch`` sequences of at most ``max_length`` positions."""',
@@ -155,5 +157,3 @@ class Root:
 def quoted(text: str | None) -> str:
     """A string literal with double quotes, or None."""
     return "None" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-

@@ -17,7 +17,6 @@ class Source:
 
     graph: Graph
     incremental: Incremental
-    runtime: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=lambda: set(RESERVED) | set(RUNTIME))
     programs: Programs = field(init=False)
 
@@ -31,9 +30,6 @@ class Source:
         return name
 
     def use(self, name: str) -> str:
-        """``name`` of the runtime, which the module will import."""
+        """``name`` of the runtime; nothing else in the module can be called so, and reading it imports it."""
         assert name in RUNTIME, name
-        self.runtime.add(name)
         return name
-
-

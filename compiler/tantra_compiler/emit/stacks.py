@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import Expr
+from tantra_compiler.emit.expr import Expr, call, statement
 from tantra_compiler.emit.members import member
 from tantra_dsl.graph.model import BodyRef, Node, layer_bodies
 from tantra_dsl.graph.stacks import Layers
@@ -78,65 +78,65 @@ class StackLines:
         pad, name = " " * indent, f"{target}_layers"
         body = StackLines(self.callables, self.node, self.values, False).lines(target, indent + 4)
         once = self.callables.source.use("once")
-        return [f"{pad}def {name}() -> Tensor:", *body, f"{pad}    return {target}", "", f"{pad}{target} = {once}(cache, {name})"]
+        function = [f"{pad}def {name}() -> Tensor:", *body, f"{pad}    return {target}", ""]
+        return [*function, f"{pad}{target} = {once}(cache, {name})"]
 
     def lines(self, target: str, indent: int) -> list[str]:
         """Lines after which ``target`` holds the stream behind the last layer."""
         pad = " " * indent
+        start = [] if self.values[0].text == target else [f"{pad}{target} = {self.values[0].text}"]
         if self._tapped():
-            return [pad + line for line in self._unrolled(target)]
-        start = [] if self.values[0].text == target else [f"{target} = {self.values[0].text}"]
-        return [pad + line for line in [*start, *self._loop(target)]]
+            return [*start, *self._unrolled(target, indent)]
+        return [*start, *self._loop(target, indent)]
 
     def _tapped(self) -> bool:
         bodies = [self.graph.bodies[key] for key in self.keys]
         return any(body.taps or any(n.attr("kind") == "tap" for n in body.inputs) for body in bodies)
 
-    def _arguments(self, key: str) -> str:
+    def _arguments(self, key: str) -> tuple[str, ...]:
         """What a layer gets behind the stream."""
         names = [node.attr("name") for node in self.graph.bodies[key].inputs[1:]]
         passed = [self.extras[name].text for name in names]
-        if self.cached and self.callables.takes_cache(key):
-            passed.append("cache")
-        return "".join(f", {text}" for text in passed)
+        return (*passed, "cache") if self.cached and self.callables.takes_cache(key) else tuple(passed)
 
-    def _loop(self, target: str) -> list[str]:
+    def _loop(self, target: str, indent: int) -> list[str]:
         if self.node.attr("shared"):
-            return self._shared_loop(target)
-        kinds: dict[str, list[str]] = {}
+            return self._shared_loop(target, indent)
+        kinds: dict[tuple[str, ...], list[str]] = {}
         for key in self.keys:
             kinds.setdefault(self._arguments(key), []).append(self.callables.names[key])
-        return [f"for layer in {self.container}:", f"    {target} = {self._dispatch(target, kinds)}"]
+        return [f"{' ' * indent}for layer in {self.container}:", *self._dispatch(target, kinds, indent + 4)]
 
-    def _dispatch(self, target: str, kinds: dict[str, list[str]]) -> str:
+    def _dispatch(self, target: str, kinds: dict[tuple[str, ...], list[str]], indent: int) -> list[str]:
         """The call of ``layer``; layers that take other arguments are told apart by their class."""
-        cases = [(f"layer({target}{arguments})", sorted(set(names))) for arguments, names in kinds.items()]
-        text = cases[-1][0]
-        for made, names in reversed(cases[:-1]):
-            kind = names[0] if len(names) == 1 else f"({', '.join(names)})"
-            text = f"{made} if isinstance(layer, {kind}) else {text}"
-        return text
+        pad, lines = " " * indent, list[str]()
+        if len(kinds) == 1:
+            return statement(f"{target} = ", call("layer", target, *next(iter(kinds))), indent)
+        for number, (arguments, names) in enumerate(kinds.items()):
+            kind = names[0] if len(set(names)) == 1 else f"({', '.join(sorted(set(names)))})"
+            test = f"if isinstance(layer, {kind}):" if number < len(kinds) - 1 else "else:"
+            lines.append(f"{pad}{'el' if 0 < number < len(kinds) - 1 else ''}{test}")
+            lines += statement(f"{target} = ", call("layer", target, *arguments), indent + 4)
+        return lines
 
-    def _shared_loop(self, target: str) -> list[str]:
+    def _shared_loop(self, target: str, indent: int) -> list[str]:
         layers, total = Layers(self.node), self.node.attr("count")
         if len(self.keys) == 1:
-            call = f'{self.container}["0"]({target}{self._arguments(self.keys[0])})'
-            return [f"for _ in range({total}):", f"    {target} = {call}"]
+            made = call(f'{self.container}["0"]', target, *self._arguments(self.keys[0]))
+            return [f"{' ' * indent}for _ in range({total}):", *statement(f"{target} = ", made, indent + 4)]
         lines = []
         for key in layer_bodies(self.node):
-            lines.append(f'{target} = {self.container}["{layers.first(key)}"]({target}{self._arguments(key)})')
+            made = call(f'{self.container}["{layers.first(key)}"]', target, *self._arguments(key))
+            lines += statement(f"{target} = ", made, indent)
         return lines
 
     # --- taps ------------------------------------------------------------------------------
 
-    def _unrolled(self, target: str) -> list[str]:
+    def _unrolled(self, target: str, indent: int) -> list[str]:
         """One line a layer; what later layers read has a name of its own."""
-        start = f"{target} = {self.values[0].text}"
-        lines = [] if self.values[0].text == target else [start]
-        if self._reads(-1, ""):
-            lines.append(f"{self._tap_name(-1, '')} = {target}")
+        lines = [f"{' ' * indent}{_tap_name(-1, '')} = {target}"] if self._reads(-1, "") else []
         for index, key in enumerate(layer_bodies(self.node)):
-            lines.append(self._layer_line(target, index, key))
+            lines += self._layer(target, index, key, indent)
         return lines
 
     def _reads(self, layer: int, path: str) -> bool:
@@ -146,22 +146,20 @@ class StackLines:
             for n in self.graph.bodies[key].inputs
         )
 
-    def _tap_name(self, layer: int, path: str) -> str:
-        if layer == -1:
-            return "stream_in"
-        return f"{path.replace('.', '_') or 'out'}_{layer}"
-
-    def _layer_line(self, target: str, index: int, key: str) -> str:
+    def _layer(self, target: str, index: int, key: str, indent: int) -> list[str]:
         body = self.graph.bodies[key]
-        passed = [target]
-        for node in body.inputs[1:]:
-            if node.attr("kind") == "tap":
-                passed.append(self._tap_name(node.attr("layer"), node.attr("path")))
-            else:
-                passed.append(self.extras[node.attr("name")].text)
+        passed = [target, *(self._argument(node) for node in body.inputs[1:])]
         if self.cached and self.callables.takes_cache(key):
             passed.append("cache")
-        place = Layers(self.node).first(key) if self.node.attr("shared") else index
-        item = f'"{place}"' if self.node.attr("shared") else str(place)
-        outs = [target, *(self._tap_name(index, path) if self._reads(index, path) else "_" for path, _ in body.taps)]
-        return f"{', '.join(outs)} = {self.container}[{item}]({', '.join(passed)})"
+        place = f'"{Layers(self.node).first(key)}"' if self.node.attr("shared") else str(index)
+        outs = [target, *(_tap_name(index, path) if self._reads(index, path) else "_" for path, _ in body.taps)]
+        return statement(f"{', '.join(outs)} = ", call(f"{self.container}[{place}]", *passed), indent)
+
+    def _argument(self, node: Node) -> str:
+        if node.attr("kind") == "tap":
+            return _tap_name(node.attr("layer"), node.attr("path"))
+        return self.extras[node.attr("name")].text
+
+
+def _tap_name(layer: int, path: str) -> str:
+    return "stream_in" if layer == -1 else f"{path.replace('.', '_') or 'out'}_{layer}"

@@ -20,7 +20,7 @@ LOWERED = frozenset(LOWERINGS) | ATOMS | {"call", "stack"}
 """Ops that can be written."""
 
 _ = (lower, lower_attention, lower_map)
-_SHOWN = frozenset({"split_heads", "merge_heads", "patches", "unpatch", "concat", "split", "select", "pool", "stack", "attend"})
+_SHOWN = frozenset({"split_heads", "merge_heads", "patches", "unpatch", "concat", "split", "select", "pool", "attend"})
 
 
 @dataclass
@@ -77,16 +77,16 @@ class _Attempt:
 
     def _put(self, start: str, value: Expr, comment: str) -> None:
         lines = statement(start, value, self.writer.indent, comment)
-        if len(lines) == 1 and len(lines[0]) <= WIDTH or not self._shorten(len(start)):
+        if (len(lines) == 1 and len(lines[0]) <= WIDTH) or not self._shorten(len(start)):
             self.out += lines
 
     def _shorten(self, start: int) -> bool:
         """Choose the largest inner value that fits a line; False where there is none."""
         room = WIDTH - self.writer.indent - start - 8
-        fitting = {id: len(text) for id, text in self.inside.items() if 24 < len(text) <= room}
-        if not fitting:
+        sizes = {id: len(text) for id, text in self.inside.items() if len(text) > 24}
+        if not sizes:
             return False
-        self.too_long = max(fitting, key=lambda id: fitting[id])
+        self.too_long = max(sizes, key=lambda id: (sizes[id] <= room, sizes[id]))
         return True
 
     def _assign(self, line: list[Node]) -> None:
@@ -129,7 +129,11 @@ class _Attempt:
         for name in extras & set(self.names.of.values()):
             self.names.keep(name, number)
         target = self.names.assign(Ref(node.id), node.target or "x", number, self.flow.last_use(node.id))
-        self.out += stack.kept_lines(target, self.writer.indent) if kept else stack.lines(target, self.writer.indent)
+        if not kept:
+            self.out += stack.lines(target, self.writer.indent)
+            return
+        is_first = not self.out and self.body.key != self.source.graph.root
+        self.out += [*([] if is_first else [""]), *stack.kept_lines(target, self.writer.indent)]
 
     # --- values --------------------------------------------------------------------------
 

@@ -180,7 +180,7 @@ def compute_bias(
 def dot_product_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float, dropout: float
 ) -> Tensor:
-    """torch's fused attention in this project's layout."""
+    """Fused attention of torch, in this project's layout."""
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),

@@ -49,7 +49,7 @@ class Cache:
 
 
 def _time_inside(x: Tensor) -> Tensor:
-    """[batch, time, heads, d] with time third, so that each head's rows are neighbours; fields get a heads axis of 1."""
+    """[batch, time, heads, d] with time third, so that a head's rows are neighbours; fields get a heads axis of 1."""
     return x.transpose(1, 2) if x.dim() == 4 else x.unsqueeze(1)
 
 
@@ -64,7 +64,7 @@ def _room_for(x: Tensor, length: int) -> Tensor:
 
 def once(cache: Cache | None, compute: Callable[[], Tensor]) -> Tensor:
     """``compute()``, or what it gave in the first call on ``cache``: for what does not change while decoding."""
-    return compute() if cache is None else cache.state(compute)  # type: ignore[no-any-return]
+    return compute() if cache is None else cache.state(compute)
 
 
 def append(x: Tensor, cache: Cache | None) -> Tensor:
@@ -74,4 +74,4 @@ def append(x: Tensor, cache: Cache | None) -> Tensor:
 
 def held_state(cache: Cache | None) -> list[Tensor | None]:
     """The one-element list in which the next place keeps its state; None in it at first, and always without a cache."""
-    return [None] if cache is None else cache.state(lambda: [None])  # type: ignore[no-any-return]
+    return [None] if cache is None else cache.state(lambda: [None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,8 +21,8 @@ def route(
     """Chooses experts for scores [batch, time, experts] -> (int [batch, time, top_k], weights [batch, time, top_k]).
 
     ``bias`` [experts] joins the choice, not the weights. With groups, only the ``kept_groups`` of them whose two best
-    scores sum highest are open (DeepSeek-V3). The weights are the scores of the chosen: through a ``softmax`` over them,
-    divided by their sum where ``normalize``, and times ``scale``.
+    scores sum highest are open (DeepSeek-V3). The weights are the scores of the chosen: through a ``softmax`` over
+    them, divided by their sum where ``normalize``, and times ``scale``.
     """
     ranked = scores if bias is None else scores + bias
     if groups > 1:
@@ -37,7 +38,7 @@ def route(
 
 def open_groups(scores: Tensor, groups: int, kept: int) -> Tensor:
     """``scores`` with -inf in all but the ``kept`` groups whose two best sum highest."""
-    grouped = scores.unflatten(-1, (groups, -1))
+    grouped = scores.view(*scores.shape[:-1], groups, -1)
     rank = grouped.topk(min(2, grouped.shape[-1]), dim=-1).values.sum(-1)
     chosen = torch.zeros_like(rank, dtype=torch.bool).scatter(-1, rank.topk(kept, dim=-1).indices, True)
     return grouped.masked_fill(~chosen.unsqueeze(-1), -torch.inf).flatten(-2)
@@ -53,8 +54,9 @@ def expert_linear(x: Tensor, experts: Tensor, weight: Tensor, bias: Tensor | Non
     rows = x.unsqueeze(2).expand(-1, -1, slots, -1) if x.dim() == 3 else x
     order = experts.flatten().argsort(stable=True)
     counts = torch.bincount(experts.flatten(), minlength=weight.shape[0]).tolist()
-    parts = rows.reshape(-1, x.shape[-1])[order].split(counts)
-    made = [part @ weight[i].T if bias is None else torch.addmm(bias[i], part, weight[i].T) for i, part in enumerate(parts)]
+    parts = torch.split(rows.reshape(-1, x.shape[-1])[order], counts)
+    biases = [None] * len(counts) if bias is None else bias.unbind()
+    made = [F.linear(part, weight[i], biases[i]) for i, part in enumerate(parts) if counts[i]]
     sorted_rows = torch.cat(made)
     out = torch.empty_like(sorted_rows).index_copy(0, order, sorted_rows)
     return out.view(*experts.shape, weight.shape[1])

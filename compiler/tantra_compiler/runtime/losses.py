@@ -12,7 +12,7 @@ def cross_entropy(
 ) -> Tensor:
     """Mean of -log softmax(logits)[target] over the targets that are not ``ignore``; 0 where there is none.
 
-    logits [..., classes], target int [...]. ``z_loss`` adds z_loss * mean(logsumexp(logits) ** 2) over the same targets.
+    logits [..., classes], target int [...]. ``z_loss`` adds z_loss * mean(logsumexp(logits) ** 2) over the same ones.
     """
     logits, target = logits.flatten(0, -2), target.flatten()
     count = (target != ignore).sum().clamp(min=1)

@@ -13,13 +13,13 @@ from tantra_compiler.runtime.cache import Cache
 
 @lru_cache(maxsize=64)
 def position_range(start: int, stop: int, device: torch.device) -> Tensor:
-    """int [stop - start]: start, ..., stop - 1. Kept, so never written to."""
+    """``start``, ..., ``stop - 1`` as int [stop - start]. Kept, so never written to."""
     with torch.inference_mode(False):
         return torch.arange(start, stop, device=device)
 
 
 def positions(x: Tensor, offset: int = 0, cache: Cache | None = None) -> Tensor:
-    """int [time]: absolute positions of x [batch, time, ...], plus ``offset``."""
+    """Absolute positions of x [batch, time, ...], plus ``offset``: int [time]."""
     start = offset if cache is None else offset + cache.start
     return position_range(start, start + x.shape[1], x.device)
 
@@ -28,7 +28,7 @@ def positions(x: Tensor, offset: int = 0, cache: Cache | None = None) -> Tensor:
 def position_table(
     program: Callable[[Tensor, Tensor], Tensor], width: int, start: int, stop: int, device: torch.device
 ) -> Tensor:
-    """float [stop - start, width]: ``program`` of position and channel, computed in float64."""
+    """Values of ``program`` at position and channel, computed in float64: float [stop - start, width]."""
     with torch.inference_mode(False), torch.no_grad():
         p = torch.arange(start, stop, device=device, dtype=torch.float64).unsqueeze(1)
         c = torch.arange(width, device=device, dtype=torch.float64)
@@ -36,10 +36,8 @@ def position_table(
         return table.to(torch.get_default_dtype()).contiguous()
 
 
-def tabulate(
-    x: Tensor, program: Callable[[Tensor, Tensor], Tensor], width: int, cache: Cache | None = None
-) -> Tensor:
-    """``program`` at the positions of x [batch, time, ...] and every channel: float [time, width]."""
+def tabulate(x: Tensor, program: Callable[[Tensor, Tensor], Tensor], width: int, cache: Cache | None = None) -> Tensor:
+    """Values of ``program`` at the positions of x [batch, time, ...] and every channel: float [time, width]."""
     start = 0 if cache is None else cache.start
     return position_table(program, width, start, start + x.shape[1], x.device)
 
@@ -51,7 +49,7 @@ Frequency = Callable[[Tensor], Tensor]
 def rotation(
     frequency: Frequency, width: int, factor: float, start: int, stop: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """cos and sin [stop - start, 1, width / 2] of the angles, times ``factor``; computed in float64."""
+    """Cosine and sine [stop - start, 1, width / 2] of the angles, times ``factor``; computed in float64."""
     with torch.inference_mode(False), torch.no_grad():
         pair = torch.arange(width // 2, device=device, dtype=torch.float64)
         position = torch.arange(start, stop, device=device, dtype=torch.float64)

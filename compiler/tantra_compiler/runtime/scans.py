@@ -8,9 +8,7 @@ from torch import Tensor
 from tantra_compiler.runtime.cache import Cache, held_state
 
 
-def linear_scan(
-    q: Tensor, k: Tensor, v: Tensor, decay: Tensor | None = None, *, cache: Cache | None = None
-) -> Tensor:
+def linear_scan(q: Tensor, k: Tensor, v: Tensor, decay: Tensor | None = None, *, cache: Cache | None = None) -> Tensor:
     """S_t = decay_t S_{t-1} + k_t v_t^T; y_t = q_t S_t, from S = 0.
 
     q, k [batch, time, groups, n]; v [batch, time, heads, p] -> [batch, time, heads, p]; decay [heads], [batch, time,
@@ -38,9 +36,7 @@ def decay_over_time(decay: Tensor | None, v: Tensor) -> Tensor:
     return decay[..., None, None] if decay.dim() == 3 else decay.unsqueeze(-1)
 
 
-def selective_scan(
-    x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *, cache: Cache | None = None
-) -> Tensor:
+def selective_scan(x: Tensor, delta: Tensor, a: Tensor, b: Tensor, c: Tensor, *, cache: Cache | None = None) -> Tensor:
     """h_t = exp(delta_t a) h_{t-1} + delta_t b_t x_t; y_t = c_t h_t, from h = 0 (Mamba, Gu & Dao 2023).
 
     x, delta [batch, time, dim]; a [dim, n]; b, c [batch, time, n] -> [batch, time, dim].

@@ -65,7 +65,7 @@ def _shift_on(x: Tensor, by: int, fill: int, cache: Cache) -> Tensor:
 
 
 def gather_time(x: Tensor, index: Tensor) -> Tensor:
-    """x [batch, time, ...] at position index [batch] of each sequence -> [batch, ...]."""
+    """One position of each sequence: x [batch, time, ...] at index [batch] -> [batch, ...]."""
     return x[torch.arange(x.shape[0], device=x.device), index]
 
 
@@ -78,7 +78,7 @@ def expand_time(x: Tensor, like: Tensor, axis: int) -> Tensor:
 def weighted_sum(x: Tensor, weights: Tensor, axis: int) -> Tensor:
     """Sum of ``x`` along ``axis``, each element times its weight; weights are [axis] or [..., axis]."""
     if weights.dim() == 1:
-        return torch.tensordot(weights, x, dims=([0], [axis]))
+        return (x.movedim(axis, -1) * weights).sum(-1)
     if axis % x.dim() == x.dim() - 1:
         return (x * weights).sum(-1)
     return (weights.unsqueeze(-2) @ x.movedim(axis, -2)).squeeze(-2)
