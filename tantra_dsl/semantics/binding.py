@@ -177,7 +177,7 @@ _CHECKS: dict[str, tuple[str, Callable[[Value], bool]]] = {
     "module": ("a module", lambda v: v is None or is_callable(v) or v is POISON),
     "text": ("a text in quotes", lambda v: isinstance(v, str)),
     "list": ("a list", lambda v: isinstance(v, tuple)),
-    "init": ("an initialisation such as normal(0.02), or a number", lambda v: isinstance(v, Init) or is_number(v)),
+    "init": ("an initialisation such as normal(0.02), or a number", lambda v: isinstance(v, Init | Function) or is_number(v)),
     "tensor": ("a tensor", lambda v: isinstance(v, Tensor) or references.is_tensor(v)),
 }
 

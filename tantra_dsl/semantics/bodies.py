@@ -51,13 +51,13 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
     """Apply a module, block or wiring; without its first tensor input it stays a partial application."""
     definition = function.definition
     assert definition is not None
-    binding = bind(function, function.arguments, frame, expr.span)
-    inputs = input_names(definition)
     if definition.kind == "wiring":
         return function
-    surplus = _applied_to_each(function, expr, frame)
-    if surplus is not None:
-        return tuple(calls.call_with(replace(function, arguments=surplus[1]), [t], expr, frame, label) for t in surplus[0])
+    several = _applied_to_each(function, expr, frame)
+    if several is not None:
+        return several
+    binding = bind(function, function.arguments, frame, expr.span)
+    inputs = input_names(definition)
     if not inputs or inputs[0] not in binding.inputs:
         return POISON if binding.spoiled else function
     if not require(binding, function, frame, expr.span) or binding.spoiled:
@@ -69,17 +69,19 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
     return place(made, name, expr.span, frame)
 
 
-def _applied_to_each(function: Function, expr: tree.Expr, frame: Frame) -> tuple[list[Value], tuple[object, ...]] | None:
+def _applied_to_each(function: Function, expr: tree.Expr, frame: Frame) -> tuple[Value, ...] | None:
     """A module of one tensor that is given several is applied to each: ``position(q, k)``."""
     assert function.definition is not None
     if len(input_names(function.definition)) != 1:
         return None
     positional = [a for a in function.arguments if a.name is None and not a.hyper]
+    if len(positional) < 2:
+        return None
     tensors = [a for a in positional if references.is_tensor(evaluate.force(a.thunk, frame))]
     if len(tensors) < 2:
         return None
-    rest = tuple(a for a in function.arguments if a not in tensors)
-    return [evaluate.force(a.thunk, frame) for a in tensors], rest
+    alone = replace(function, arguments=tuple(a for a in function.arguments if a not in tensors))
+    return tuple(calls.call(alone, (tensor,), expr, frame) for tensor in tensors)
 
 
 def elaborate(

@@ -111,8 +111,9 @@ class Application:
 
     def init(self, name: str) -> Init:
         """An initialisation; a number means that constant."""
-        value = self._want(name, "an initialisation such as normal(0.02), or a number", lambda v: isinstance(v, Init) or is_number(v), Init("constant", (0.0,)))
-        return value if isinstance(value, Init) else Init("constant", (float(value),))
+        wanted = "an initialisation such as normal(0.02), or a number"
+        value = self._want(name, wanted, lambda v: as_init(v, self.frame) is not None, 0)
+        return as_init(value, self.frame) or NORMAL
 
     def weight(self, name: str, dims: tuple[Dim, ...], init: Init, decay: bool = True) -> Tensor:
         """Make a weight under this occurrence's name: ``q.weight``."""
@@ -155,6 +156,16 @@ class Application:
         if self.poisoned:
             return POISON
         return self.frame.add(op, inputs, self.span, f"`{self.primitive.name}`", **attrs)
+
+
+def as_init(value: Value, frame: Frame) -> Init | None:
+    """An initialisation from a value: itself, a constant, or one named without settings (``xavier_uniform``)."""
+    if is_number(value):
+        return Init("constant", (float(value),))
+    if isinstance(value, Function) and value.primitive in _INITS and value.primitive is not None:
+        needs = any(default is REQUIRED for _, default in value.primitive.params)
+        value = None if needs else value.primitive.build(Application(value.primitive, frame, tree.Name(value.name), ""))
+    return value if isinstance(value, Init) else None
 
 
 def apply(callee: Function, expr: tree.Expr, frame: Frame, label: str | None) -> Value:

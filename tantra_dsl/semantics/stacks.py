@@ -279,7 +279,7 @@ def _bind_layer_names(scope: Scope, building: Building, index: int) -> None:
     i = Thunk.of(index)
     i.on_read = building.note_index
     scope.bind("i", i)
-    scope.bind_value("depth", building.stack.total)
+    scope.bind_value("layer_count", building.stack.total)
     scope.bind_value(building.name, StackName(building, False))
     scope.bind_value("layers", StackName(building, False))
     scope.bind_value("outputs", StackName(building, True))
