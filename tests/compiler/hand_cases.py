@@ -23,6 +23,7 @@ CASES: dict[str, Graph] = {
     "bert": hand_models.bert(activation=GELU),
     "vit": hand_models.vit(),
     "experts": hand_models.experts(),
+    "scans": hand_models.scans(),
     "many_fields": hand_models.many_fields(),
 }
 

@@ -12,6 +12,7 @@ from hand_programs import (
     MUL,
     ONE_PLUS,
     RELU,
+    SIGMOID,
     SILU,
     SINUSOIDAL,
     fields_mask,
@@ -477,3 +478,40 @@ def many_fields(width: int = 32) -> Graph:
     """A line that is far too long: an attention with captured fields, inside two calls."""
     names = tuple(f"a_rather_long_field_name_{number}" for number in range(6))
     return llama(width, mask=fields_mask(names), fields=names, key="many")
+
+
+def scans(width: int = 32, heads: int = 4) -> Graph:
+    """A short convolution and the three scans, one after another."""
+    lib = Library()
+    head = width // heads
+    b = BodyBuilder("mixer", "mixer")
+    x = b.input("x", stream(width))
+    kernel = b.param("conv.weight", [dim("dim", width), dim("in", 1), dim("width", 4)], Init("uniform", (-0.5, 0.5)))
+    (x,) = b.add("conv1d", [x, kernel], equation=0, target="x", causal=True, groups=width, stride=1, dilation=1, has=())
+    (back,) = b.add("shift", [x], equation=1, target="back", by=2, fill=0)
+
+    def heads_of(name: str, equation: int, count: int = heads) -> Ref:
+        out = linear(b, name, back, width, count * head, False, equation)
+        return b.add("split_heads", [out], equation=equation, target=name, heads=count)[0]
+
+    q, k, v = heads_of("q", 2, 2), heads_of("k", 3, 2), heads_of("v", 4)
+    (decay,) = b.add("map", [linear(b, "decay", back, width, heads, True, 5)], equation=5, program=SIGMOID, arity=1)
+    (y,) = b.add("linear_scan", [q, k, v, decay], equation=6, target="y", has=("decay",))
+    qd, kd = heads_of("qd", 7), heads_of("kd", 8)
+    (kd,) = b.add("normalize", [kd], equation=9, target="kd", kind="l2", eps=1e-6, groups=1)
+    (beta,) = b.add("map", [linear(b, "beta", back, width, heads, True, 10)], equation=10, program=SIGMOID, arity=1)
+    (z,) = b.add("delta_scan", [qd, kd, v, beta, decay], equation=11, target="z", has=("decay",))
+    (both,) = b.add("map", [y, z], equation=12, program=ADD, arity=2)
+    (merged,) = b.add("merge_heads", [both], equation=12, target="merged")
+    a = b.param("a", [dim("dim", width), dim("state", 3)], Init("uniform", (-1.0, -0.1)))
+    delta = b.add("map", [linear(b, "delta", merged, width, width, True, 13)], equation=13, program=SIGMOID, arity=1)[0]
+    read, write = (linear(b, name, merged, width, 3, False, 14) for name in ("read", "write"))
+    (out,) = b.add("selective_scan", [merged, delta, a, write, read], equation=15)
+    lib.keep(b.finish([("out", out)]))
+    b = BodyBuilder("scans", "scans")
+    tokens = b.input("tokens", ids(), spec=InputSpec("tokens", 61))
+    table = b.param("embed.weight", [dim("vocab", 61), dim("dim", width)], Init("normal", (0.0, 1.0)))
+    (x,) = b.add("embedding", [tokens, table], equation=0, target="x")
+    x = lib.call(b, "mixer", "mixer", x, equation=1, target="x")
+    (logits,) = b.add("linear", [x, table], equation=2, has=())
+    return lib.graph("scans", b.finish([("output", logits), ("loss", next_token_loss(b, logits, tokens))]))

@@ -33,6 +33,7 @@ ADD = fn(op("add", "x", "y"), "x", "y", name="x + y")
 MUL = fn(op("mul", "x", "y"), "x", "y", name="x * y")
 ONE_PLUS = fn(op("mul", "x", op("add", 1, "w")), "x", "w", name="x * (1 + w)")
 RELU = fn(op("max", "x", 0), "x", name="relu")
+SIGMOID = fn(op("sigmoid", "x"), "x", name="sigmoid")
 SILU = fn(op("mul", "x", op("sigmoid", "x")), "x", name="silu")
 GELU = fn(op("mul", 0.5, "x", op("add", 1, op("erf", op("div", "x", math.sqrt(2))))), "x", name="gelu")
 GELU_TANH = fn(
