@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,6 +17,7 @@ from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.facts import lookahead
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Program
+from tantra_dsl.syntax.source import NOWHERE, Span
 
 Explanation = tuple[Literal["attention", "convolution", "over time", "shift"], str, str]
 """Kind of place, what it lets position t see, and what to do."""
@@ -27,14 +29,28 @@ _MOST_CULPRITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """A primitive that looks ahead: where it is, by how much, and how many other layers hold the same one."""
+    """A primitive that looks ahead: where it is, by how much, and how many other layers hold the same one.
+
+    ``spans`` are its own place and those of the calls and blocks around it, from the inside out.
+    """
 
     place: Place
     node: Node
     types: tuple[TensorType, ...]
     path: str
     ahead: float
+    spans: tuple[Span, ...]
     others: int = 0
+
+    @property
+    def span(self) -> Span:
+        """The narrowest place in the author's own text."""
+        own = next((span for span in self.spans if not _shipped(span)), self.node.origin)
+        if own == self.node.origin:
+            return own
+        mask: Program | None = self.node.attr("mask")
+        words = [mask.name] if mask is not None and mask.name else []
+        return narrowed(own, [*words, self.path.rpartition(".")[2]])
 
     @property
     def explanation(self) -> Explanation:
@@ -42,19 +58,35 @@ class Culprit:
         return explain(self.node, list(self.types))
 
 
+def _shipped(span: Span) -> bool:
+    """Whether a span lies in no text of the author's: in the standard library, or nowhere."""
+    return span == NOWHERE or span.source.name.startswith("std/")
+
+
+def narrowed(span: Span, words: list[str]) -> Span:
+    """The only place within ``span`` where the first of ``words`` stands that stands there just once; or ``span``."""
+    text = span.source.text[span.start : span.end]
+    for word in words:
+        found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
+        if len(found) == 1:
+            return Span(span.source, span.start + found[0], span.start + found[0] + len(word))
+    return span
+
+
 def culprits(flow: Flow, objective: Objective) -> list[Culprit]:
     """Primitives that look ahead and through which the logits depend on the target's input, each once."""
     search = _Search(flow)
     found: list[Culprit] = []
     prefix: list[str] = []
+    outer: list[Span] = []
     sources = frozenset({objective.input})
     for body, call, results in _levels(flow, objective):
         inside = search.in_body(body, sources, results, called=bool(prefix))
-        found += [replace(culprit, path=_joined(*prefix, culprit.path)) for culprit in inside]
+        found += [_within(culprit, prefix, outer) for culprit in inside]
         if call is not None:
             vectors, arguments = flow.bodies[body.key].nodes, operands_of_call(call, list(call.inputs))
             sources = frozenset(n for n, ref in enumerate(arguments) if _depends(vectors[ref], sources))
-            prefix.append(str(call.attr("name")))
+            prefix, outer = [*prefix, str(call.attr("name"))], [call.origin, *outer]
     return list({(culprit.place, culprit.path): culprit for culprit in reversed(found)}.values())[::-1]
 
 
@@ -104,7 +136,7 @@ class _Search:
         given = 1 if node.attr("instance") == "given" else 0
         sources = frozenset(number - given for number in touched)
         for culprit in self.in_body(body, sources, frozenset(ref for _, ref in body.outputs), called=True):
-            yield replace(culprit, path=_joined(str(node.attr("name")), culprit.path))
+            yield _within(culprit, [str(node.attr("name"))], [node.origin])
 
     def _in_stack(self, node: Node, touched: list[int]) -> Iterator[Culprit]:
         """Culprits of each distinct body, named by its first layer; a tap counts as touched, as the stream may be."""
@@ -115,21 +147,24 @@ class _Search:
             body = self.flow.graph.bodies[key]
             sources = frozenset(number for number, source in enumerate(layer_sources(body)) if source not in clean)
             results = frozenset(ref for _, ref in (*body.outputs, *body.taps))
-            name = f"{node.attr('name')}.{index} (block {body.definition})"
+            name = f"{node.attr('name')}.{index}"
+            name = name if body.definition in ("", "block") else f"{name} (block {body.definition})"
             for culprit in self.in_body(body, sources, results, called=False):
-                others = culprit.others + counts[key] - 1
-                yield replace(culprit, path=_joined(name, culprit.path), others=others)
+                inner = _within(culprit, [name], [body.origin, node.origin])
+                yield replace(inner, others=culprit.others + counts[key] - 1)
 
     def _in_primitive(self, body: Body, node: Node, touched: list[int], path: str) -> Iterator[Culprit]:
         edges = self.flow.rules.get((body.key, node.id), [])
         ahead = max((edge.ahead for number, edge in edges if number in touched), default=0)
         if ahead > 0:
             types = tuple(body.type_of(ref) for ref in node.inputs)
-            yield Culprit((body.key, node.id), node, types, path, float(ahead))
+            yield Culprit((body.key, node.id), node, types, path, float(ahead), (node.origin,))
 
 
-def _joined(*parts: str) -> str:
-    return ".".join(part for part in parts if part)
+def _within(culprit: Culprit, names: list[str], spans: list[Span]) -> Culprit:
+    """The culprit as seen from further out."""
+    path = ".".join(part for part in (*names, culprit.path) if part)
+    return replace(culprit, path=path, spans=(*culprit.spans, *spans))
 
 
 def _depends(vector: Vector, sources: frozenset[int]) -> bool:

@@ -116,8 +116,9 @@ def _by_origin(suspects: Iterable[Culprit]) -> dict[object, list[Culprit]]:
     """Suspects that stem from one line of the spec stand together."""
     groups: dict[object, list[Culprit]] = {}
     for culprit in suspects:
-        span = culprit.node.origin
-        groups.setdefault(culprit.place if span == NOWHERE else span, []).append(culprit)
+        span = culprit.span
+        key = culprit.place if span == NOWHERE else (span, _without_numbers(culprit.path))
+        groups.setdefault(key, []).append(culprit)
     return groups
 
 
@@ -130,7 +131,7 @@ def _objective_leak(objective: Objective) -> Leak:
     advice = f"predict the next token: shift the target by -1, or use next_token(logits, {objective.name})"
     return Leak(
         "objective", objective.name, objective.offset, "objective", "the target is not ahead", advice, 0.0,
-        span=objective.loss.origin, objective=objective.loss.origin,
+        span=objective.span, objective=objective.span,
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _culprit_leak(culprit: Culprit, objective: Objective) -> Leak:
     kind, reason, advice = culprit.explanation
     return Leak(
         kind, objective.name, objective.offset, culprit.path, reason, advice, culprit.ahead, culprit.others,
-        culprit.node.origin, objective.loss.origin,
+        culprit.span, objective.span,
     )  # fmt: skip
 
 

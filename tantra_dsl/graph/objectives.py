@@ -11,6 +11,7 @@ from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.paths import bottom_up
 from tantra_dsl.graph.reach import SAME, Reach
 from tantra_dsl.graph.types import Size
+from tantra_dsl.syntax.source import NOWHERE, Span
 
 LOSSES = frozenset({"cross_entropy", "mean_squared_error"})
 
@@ -36,6 +37,13 @@ class Objective:
     def logits(self) -> Ref:
         """What the loss judges."""
         return self.loss.inputs[0]
+
+    @property
+    def span(self) -> Span:
+        """Its place: the loss, or the call that leads to it where that is the author's own text."""
+        spans = [self.loss.origin, *(call.origin for call in reversed(self.calls))]
+        own = (span for span in spans if span != NOWHERE and not span.source.name.startswith("std/"))
+        return next(own, self.loss.origin)
 
     def seen(self, flow: Flow) -> bool:
         """Whether the logits of some position may depend on that position's own target."""
