@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt hatch_build.py
 
-.PHONY: help train test lint format wheel-check docs-check bench clean
+.PHONY: help train test lint format wheel-check docs docs-check bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -40,6 +40,10 @@ format: $(VENV)/.installed-dev ## put Python and specs into canonical form
 
 wheel-check: $(VENV)/.installed-dev ## build wheel and sdist, install the wheel elsewhere, use it there
 	$(BIN)/python tests/packaging/check_wheel.py
+
+docs: $(VENV)/.installed-test ## write the pages that are made from the sources
+	$(BIN)/python -m tests.docs.recipe_table
+	$(BIN)/python -m tests.docs.library_page
 
 docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs

@@ -9,7 +9,7 @@ from tantra_dsl.semantics.recipe_keys import reference
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs" / "language.md"
-START = "<!-- recipe: made by python -m tests.docs.recipe_table -->\n"
+START = "<!-- recipe: made by make docs -->\n"
 END = "<!-- end of recipe -->"
 BETWEEN = re.compile(f"(?<={START}).*?(?={END})", re.DOTALL)
 HEADER = "| key | value | default | |\n|---|---|---|---|\n"
