@@ -9,16 +9,15 @@ from tantra_dsl.resources import specs_path
 from tantra_dsl.syntax.parse import parse_source
 from tantra_dsl.syntax.read import read_source
 from tantra_dsl.syntax.tree import Body, Definition
-
 from tests.docs.markdown import ROOT
 
 PAGE = ROOT / "docs" / "library.md"
 HEAD = """\
 # Standard library
 
-What a spec can name without saying where it comes from. All of it is written in the language, under `specs/std`; this page is
-made from those files by `make docs`. Parameters before the `;` are tensors (of masks, scores and
-functions: the scalars that they read), those after it are hyper-parameters.
+What a spec can name without saying where it comes from. All of it is written in the language, under `specs/std`; this
+page is made from those files by `make docs`. Parameters before the `;` are tensors (of masks, scores and functions: the
+scalars that they read), those after it are hyper-parameters.
 """
 
 
