@@ -30,10 +30,12 @@ class BodyBuilder:
         return self._append(name, "input", (), {"name": name, "kind": kind, **attrs}, types)[0]
 
     def param(
-        self, name: str, dims: Sequence[Dim], init: Init, decay: bool = True, origin: Span = NOWHERE
+        self, name: str, dims: Sequence[Dim], init: Init, decay: bool = True, trained: bool = True, origin: Span = NOWHERE
     ) -> Ref:
         """Add a weight called ``name`` (its path below this body)."""
         attrs: dict[str, Attr] = {"name": name, "init": init, "decay": decay}
+        if not trained:
+            attrs["trained"] = False
         return self._append(name, "param", (), attrs, (TensorType(tuple(dims)),), origin=origin)[0]
 
     def add(

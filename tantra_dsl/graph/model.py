@@ -7,7 +7,8 @@ A body is a straight list of nodes in topological order. Structure is in four op
   the enclosing stack; attrs ``layer`` = an int, the absolute index, or -1 for the stack's own input; ``path``).
   In the root body all inputs are ``tensor`` and carry attr ``spec``, an ``InputSpec``.
 - ``param``: attrs ``name`` (its path below this body, e.g. ``q.weight``), ``init`` (an ``Init``), ``decay`` (bool:
-  whether weight decay applies). Its single output type is the weight's.
+  whether weight decay applies). Its single output type is the weight's. With attr ``trained`` = False it is state that no
+  gradient reaches (a buffer): in the ``state_dict``, but not among the parameters.
 - ``call``: attrs ``body`` (a ``BodyRef``), ``name`` (path part of the instance, e.g. ``attention``) and
   ``instance``: ``own`` (the weights live here, under ``name``) or ``given`` (the first input is a ``module`` node
   and the weights live there; the remaining inputs are the arguments). Inputs match the body's ``input`` nodes in order.

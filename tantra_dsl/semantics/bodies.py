@@ -192,7 +192,7 @@ def run_body(definition: tree.Definition, scope: Scope, frame: Frame) -> tuple[t
 def run_return(exprs: tuple[tree.Expr, ...], scope: Scope, frame: Frame, prefix: str = "") -> tuple[tuple[Value, ...], tuple[str, ...]]:
     """Evaluate what is returned, as one equation."""
     frame.begin()
-    frame.sites.update(naming.assign(exprs, None, scope, frame.taken, prefix))
+    frame.sites.update(naming.assign(exprs, (), scope, frame.taken, prefix))
     values: list[Value] = []
     for expr in exprs:
         for value in calls.results(evaluate.evaluate(expr, scope, frame)):
@@ -263,8 +263,7 @@ def run_assign(
 ) -> None:
     """Elaborate ``a, b = expression`` as one equation."""
     frame.begin()
-    target = member.targets[0] if len(member.targets) == 1 else None
-    frame.sites.update(naming.assign((member.value,), target, scope, frame.taken, prefix))
+    frame.sites.update(naming.assign((member.value,), member.targets, scope, frame.taken, prefix))
     value = evaluate.evaluate(member.value, scope, frame)
     values = calls.results(value)
     if len(values) != len(member.targets) and value is not POISON:

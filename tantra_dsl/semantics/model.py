@@ -398,7 +398,7 @@ class _Model:
             return None
         self.frame.begin()
         expr = entry.value
-        self.frame.sites.update(bodies.naming.assign((expr,), None, self.scope, self.frame.taken))
+        self.frame.sites.update(bodies.naming.assign((expr,), (), self.scope, self.frame.taken))
         value = self._called_objective(expr) if isinstance(expr, tree.Call) else evaluate.evaluate(expr, self.scope, self.frame)
         if isinstance(value, Function):
             value = self._short_objective(value, hidden, expr)

@@ -4,6 +4,7 @@ Within one equation, each occurrence that may hold weights gets a name:
 
 - the only one takes the variable's name; in a ``return`` a projection is called ``out`` and a module goes by its own name;
 - among several, the only projection (``linear``, ``param`` ...) takes the variable's name and a module adds its own: ``q_down_rms``;
+- an equation for several variables names its projection after all of them: ``q_nope_q_rope``;
 - where two would still be called the same, what each is applied to tells them apart: ``qk_norm_q``, ``qk_norm_k``.
 """
 
@@ -33,10 +34,10 @@ class Site:
         return any(mine.get(condition, branch) != branch for condition, branch in other.branches)
 
 
-def assign(exprs: tuple[tree.Expr, ...], target: str | None, scope: Scope, taken: set[str], prefix: str = "") -> dict[int, str]:
+def assign(exprs: tuple[tree.Expr, ...], targets: tuple[str, ...], scope: Scope, taken: set[str], prefix: str = "") -> dict[int, str]:
     """Name for each occurrence in an equation, keyed by ``id`` of its tree node."""
     sites = [site for expr in exprs for site in _sites(expr, scope)]
-    names = [_first_choice(site, sites, target, taken, prefix) for site in sites]
+    names = [_first_choice(site, sites, targets, taken, prefix) for site in sites]
     named = list(zip(sites, names, strict=True))
 
     def clashes(site: Site, name: str) -> bool:
@@ -48,12 +49,15 @@ def assign(exprs: tuple[tree.Expr, ...], target: str | None, scope: Scope, taken
     }
 
 
-def _first_choice(site: Site, sites: list[Site], target: str | None, taken: set[str], prefix: str) -> str:
+def _first_choice(site: Site, sites: list[Site], targets: tuple[str, ...], taken: set[str], prefix: str) -> str:
     own = prefix + site.callee
     beside = [other for other in sites if other is not site and not site.excludes(other)]
     sole_projection = site.projection and not any(other.projection for other in beside)
-    if target is None:
+    if not targets:
         return prefix + "out" if sole_projection else own
+    target = "_".join(targets)
+    if len(targets) > 1:
+        return prefix + target if sole_projection else own
     if (not beside or sole_projection) and prefix + target not in taken:
         return prefix + target
     return f"{prefix}{target}_{site.callee}"

@@ -115,11 +115,11 @@ class Application:
         value = self._want(name, wanted, lambda v: as_init(v, self.frame) is not None, 0)
         return as_init(value, self.frame) or NORMAL
 
-    def weight(self, name: str, dims: tuple[Dim, ...], init: Init, decay: bool = True) -> Tensor:
+    def weight(self, name: str, dims: tuple[Dim, ...], init: Init, decay: bool = True, trained: bool = True) -> Tensor:
         """Make a weight under this occurrence's name: ``q.weight``."""
         self.frame.session.spend(self.span)
         path = f"{self.site}.{name}" if name else self.site
-        return Tensor(self.frame.builder.param(path, dims, init, decay, origin=self.span), self.frame)
+        return Tensor(self.frame.builder.param(path, dims, init, decay, trained=trained, origin=self.span), self.frame)
 
     def claim(self) -> None:
         """Reserve this occurrence's name."""
@@ -226,7 +226,10 @@ def _take_params(rest: list[Bound], application: Application) -> bool:
             report(TooManyArguments(span=argument.span, owner=primitive.name, reason=f"takes at most {len(names)} settings"))
             return False
         application.thunks[argument.name or free[0]] = argument.thunk
-    missing = tuple(n for n, default in primitive.params if default is REQUIRED and n not in application.thunks)
+    missing = tuple(
+        name.rstrip("*") for name, default in primitive.params
+        if default is REQUIRED and not any(given == name or given.startswith(name if name.endswith("*") else "\0") for given in application.thunks)
+    )  # fmt: skip
     if missing:
         report(MissingKey(span=application.frame.user_span(application.span), owner=primitive.name, missing=missing))
     return not missing
@@ -303,7 +306,7 @@ def _param(a: Application) -> Value:
     a.claim()
     dims = tuple(_dim("dim", n) for n in shape)
     decay = a.value("decay")
-    return a.weight("", dims, a.init("init"), len(shape) > 1 if decay is None else bool(decay))
+    return a.weight("", dims, a.init("init"), len(shape) > 1 if decay is None else bool(decay), a.flag("trained"))
 
 
 def _conv1d(a: Application) -> Value:
@@ -356,7 +359,18 @@ def _axis(a: Application, instead: str) -> str:
 
 
 def _concat(a: Application) -> Value:
-    return a.add("concat", a.tensors, axis=_axis(a, "last"))
+    axis = _axis(a, "last")
+    if axis == "last":
+        heads = max((t.type.dims[2].size.known or 0 for t in a.tensors if t.type.axis("heads") == 2), default=0)
+        spread = [_spread(a, tensor, heads) if heads and tensor.type.rank == 3 else tensor for tensor in a.tensors]
+        a.tensors = [tensor for tensor in spread if isinstance(tensor, Tensor)]
+    return a.add("concat", a.tensors, axis=axis)
+
+
+def _spread(a: Application, tensor: Tensor, heads: int) -> Value:
+    """[batch, time, d] for every head: [batch, time, heads, d]."""
+    alone = a.add("split_heads", [tensor], heads=1)
+    return alone if alone is POISON or heads == 1 else a.add("repeat_heads", [alone], times=heads)
 
 
 def _select(a: Application) -> Value:
@@ -376,6 +390,21 @@ def _slice(a: Application) -> Value:
             return POISON
         ends[name] = value
     return a.add("slice", a.tensors, axis=_axis(a, "time"), start=ends["start"] or 0, stop=ends["stop"])
+
+
+def _heads(a: Application) -> Value:
+    """Heads where none are written: as many as ``head_dim`` of the module around fits, or else its ``heads``."""
+    for name in ("head_dim", "heads"):
+        thunk = a.frame.scope.find(name)
+        value = evaluate.force(thunk, a.frame) if thunk is not None else None
+        if isinstance(value, int) and value > 0:
+            return value if name == "heads" else max(1, _width(a) // value)
+    return POISON if a.poisoned else _missing_heads(a)
+
+
+def _missing_heads(a: Application) -> Value:
+    a.poisoned = True
+    return a.frame.session.report(MissingKey(span=a.frame.user_span(a.span), owner="split_heads", missing=("heads",)))
 
 
 def _shift(a: Application) -> Value:
@@ -423,7 +452,14 @@ def _rotate(a: Application) -> Value:
     if program is None:
         a.poisoned = True
         return POISON
-    return a.add("rope", a.tensors, frequency=program, width=width, interleaved=a.flag("interleaved"), factor=a.number("factor"))
+    operand = a.tensors[0]
+    flat = operand.type.rank == 3
+    if flat:
+        operand = a.add("split_heads", [operand], heads=1)
+        if operand is POISON:
+            return POISON
+    turned = a.add("rope", [operand], frequency=program, width=width, interleaved=a.flag("interleaved"), factor=a.number("factor"))
+    return a.add("merge_heads", [turned]) if flat and turned is not POISON else turned
 
 
 def _attend(a: Application) -> Value:
@@ -518,13 +554,13 @@ _TABLE = (
     Primitive("linear", ("x",), (("out", None), ("bias", False), ("weight", None), _INIT, ("bias_init", _ZERO)), _linear, True),
     Primitive("embedding", ("ids",), (("count", REQUIRED), ("width", REQUIRED), _INIT), _embedding, True),
     Primitive("lookup", ("ids", "table"), (), _lookup),
-    Primitive("param", (), (("shape", ()), ("init", _fact("init", NORMAL)), ("decay", None)), _param, True),
+    Primitive("param", (), (("shape", ()), ("init", _fact("init", NORMAL)), ("decay", None), ("trained", True)), _param, True),
     Primitive("conv1d", ("x",), (("width", REQUIRED), ("out", None), ("causal", True), ("groups", 1), ("stride", 1), ("dilation", 1),
                                  ("bias", True), _INIT), _conv1d, True),
     Primitive("expert_linear", ("x", "experts"), (("count", REQUIRED), ("out", REQUIRED), ("bias", False), _INIT), _expert_linear, True),
     Primitive("split", ("x",), (("sizes*", REQUIRED),), _split),
     Primitive("concat", ("xs*",), (("axis", None),), _concat),
-    Primitive("split_heads", ("x",), (("heads", REQUIRED),), _plain("split_heads", heads="whole")),
+    Primitive("split_heads", ("x",), (("heads", _heads),), _plain("split_heads", heads="whole")),
     Primitive("merge_heads", ("x",), (), _plain("merge_heads")),
     Primitive("repeat_heads", ("x",), (("times", REQUIRED),), _plain("repeat_heads", times="whole")),
     Primitive("patches", ("x",), (("size", REQUIRED),), _plain("patches", size="whole")),
@@ -637,7 +673,21 @@ def _listed(a: Application) -> Value:
     return Init("values", tuple(float(v) for v in values))
 
 
+def _each(a: Application) -> Value:
+    """``each(log(j + 1), 24)``: the values of an expression in ``j`` for j = 0, 1, ..."""
+    from tantra_dsl.scalars.evaluate import evaluate as value_of
+
+    program, _ = a.program("value", "frequency")
+    if program is None:
+        return POISON
+    try:
+        return Init("values", tuple(float(value_of(program.body, {"j": j})) for j in range(a.whole("count"))))
+    except (ArithmeticError, ValueError) as error:
+        return a.frame.session.report(BadArithmetic(span=a.frame.user_span(a.span), reason=str(error)))
+
+
 _INITS = (
+    Primitive("each", (), (("value", REQUIRED), ("count", REQUIRED)), _each),
     Primitive("normal", (), (("std", REQUIRED), ("mean", 0.0)), _normal),
     Primitive("truncated_normal", (), (("std", REQUIRED), ("mean", 0.0), ("low", -2.0), ("high", 2.0)), _truncated),
     _init("uniform", (("low", REQUIRED), ("high", REQUIRED)), "uniform"),

@@ -191,7 +191,7 @@ def _of_thunk(thunk: Thunk, context: Context) -> Result:
     thunk.touch()
     if thunk.known or thunk.expr is None:
         return _of_value(thunk.peek(), thunk.span, context)
-    if thunk.check is not None or not isinstance(thunk.expr, tree.Binary | tree.Unary | tree.If | tree.Call | tree.Index | tree.Name):
+    if thunk.check is not None or thunk.whole or not isinstance(thunk.expr, tree.Binary | tree.Unary | tree.If | tree.Call | tree.Index | tree.Name):
         return _of_value(evaluate.force(thunk, context.frame), thunk.span, context)
     assert thunk.scope is not None
     context.depth += 1
@@ -468,7 +468,7 @@ def _statements(definition: tree.Definition, scope: ProgramScope, context: Conte
     for member in definition.body.members:
         if isinstance(member, tree.Assign) and len(member.targets) == 1:
             if _makes_weights(member.value, scope):
-                frame.sites.update(naming.assign((member.value,), member.targets[0], scope, frame.taken, prefix))
+                frame.sites.update(naming.assign((member.value,), member.targets, scope, frame.taken, prefix))
                 scope.bind_value(member.targets[0], evaluate.evaluate(member.value, scope, frame))
             else:
                 value = scalar(member.value, scope, context)

@@ -20,6 +20,9 @@ class Thunk:
     That it was never asked for is how a key without effect is found.
     """
 
+    whole = False
+    """Whether the value must be taken as it is, not resolved piece by piece inside a program."""
+
     __slots__ = ("_evaluating", "_value", "check", "expr", "frame", "on_read", "read", "scope")
 
     def __init__(self, expr: tree.Expr | None, scope: Scope | None, frame: Frame | None) -> None:

@@ -21,6 +21,7 @@ from tantra_dsl.syntax import tree
 class SharedThunk(Thunk):
     """A ``share`` member: evaluates to an instance whose weights live in the frame that declares it."""
 
+    whole = True
     __slots__ = ("name",)
 
     def __init__(self, member: tree.Share, scope: Scope, frame: Frame) -> None:
