@@ -30,11 +30,27 @@ def full_hash(graph: Graph) -> str:
 
 
 @dataclass
+class _Refs:
+    """Tells what a ref of one body refers to, free of names: the node's number, and which of its results."""
+
+    nodes: dict[str, Node]
+    numbers: dict[str, int]
+    bodies: dict[str, _BodyCanon]
+
+    def place(self, ref: Ref) -> tuple[int, int]:
+        """Node number and result; the taps of a call are ordered by what they are, not by what they are called."""
+        node = self.nodes[ref.node]
+        out = self.bodies[node.attr("body").key].results[ref.out] if node.op == "call" else ref.out
+        return self.numbers[ref.node], out
+
+
+@dataclass
 class _BodyCanon:
-    """One body in canonical form: its digest, and the number that each node has in it."""
+    """One body in canonical form: its digest, the number of each node in it, and the place of each result and tap."""
 
     digest: str
-    numbers: dict[str, int]
+    refs: _Refs
+    results: tuple[int, ...]
 
 
 @dataclass
@@ -56,10 +72,12 @@ class _Canon:
         order = list(_needed_order(nodes, self._roots(body)))
         numbers = {id: number for number, id in enumerate(order)}
         slots = {node.id: slot for slot, node in enumerate(body.inputs)}
-        lines = [self._node(body, nodes[id], numbers, slots) for id in order]
-        outputs = [(name if body.key == self.graph.root else "", _place(ref, numbers)) for name, ref in body.outputs]
-        taps = sorted(_place(ref, numbers) for _, ref in body.taps)
-        return _BodyCanon(_sha(repr((lines, outputs, taps))), numbers)
+        refs = _Refs(nodes, numbers, self.bodies)
+        lines = [self._node(body, nodes[id], refs, slots) for id in order]
+        outputs = [(name if body.key == self.graph.root else "", refs.place(ref)) for name, ref in body.outputs]
+        taps = [refs.place(ref) for _, ref in body.taps]
+        results = (*range(len(outputs)), *(len(outputs) + sorted(taps).index(place) for place in taps))
+        return _BodyCanon(_sha(repr((lines, outputs, sorted(taps)))), refs, results)
 
     def _roots(self, body: Body) -> Iterator[str]:
         """What a body is for: its results, then what later layers read, then weights that no result needs."""
@@ -75,8 +93,8 @@ class _Canon:
         owned = used_bodies(node) if node.op == "stack" or owns_body(node) else ()
         return str(node.attr("name")) if self.weighted.intersection(owned) else ""
 
-    def _node(self, body: Body, node: Node, numbers: dict[str, int], slots: dict[str, int]) -> object:
-        inputs = [_place(ref, numbers) for ref in node.inputs]
+    def _node(self, body: Body, node: Node, refs: _Refs, slots: dict[str, int]) -> object:
+        inputs = [refs.place(ref) for ref in node.inputs]
         if node.op == "input":
             return self._input(body, node, slots[node.id])
         if node.op == "param":
@@ -120,7 +138,7 @@ class _Canon:
         key = layers.at(parameter.attr("layer"))
         ref = tap_ref(self.graph.bodies[key], parameter.attr("path"))
         assert ref is not None, f"{key} has no tap {parameter.attr('path')}"
-        return _place(ref, self.bodies[key].numbers)
+        return self.bodies[key].refs.place(ref)
 
 
 def _needed_order(nodes: dict[str, Node], roots: Iterator[str]) -> Iterator[str]:
@@ -138,10 +156,6 @@ def _needed_order(nodes: dict[str, Node], roots: Iterator[str]) -> Iterator[str]
             else:
                 pending.append((id, True))
                 pending.extend((ref.node, False) for ref in reversed(nodes[id].inputs))
-
-
-def _place(ref: Ref, numbers: dict[str, int]) -> tuple[int, int]:
-    return numbers[ref.node], ref.out
 
 
 def _type(type: TensorType) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tantra_dsl.graph.model import Body, BodyRef, Graph, Init, Node, layer_bodies, layer_counts
+from tantra_dsl.graph.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,19 @@ def body_weights(graph: Graph, body: Body, prefix: str = "") -> Iterator[Weight]
             yield from _stack_weights(graph, node, f"{prefix}{node.attr('name')}.")
         elif owns_body(node):
             yield from body_weights(graph, graph.body_of(node), f"{prefix}{node.attr('name')}.")
+
+
+def type_of_weight(graph: Graph, body: Body, path: str) -> TensorType | None:
+    """Type of the weight at ``path`` below an instance of ``body``, or None; stacks are not looked into."""
+    for node in body.nodes:
+        name = node.attr("name")
+        if node.op == "param" and name == path:
+            return node.type
+        if owns_body(node) and path.startswith(f"{name}."):
+            found = type_of_weight(graph, graph.body_of(node), path[len(name) + 1 :])
+            if found is not None:
+                return found
+    return None
 
 
 def parameter_count(graph: Graph) -> int:

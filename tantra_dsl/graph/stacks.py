@@ -108,5 +108,5 @@ def shortest_period(items: Sequence[str]) -> int:
 
 
 def tap_ref(layer: Body, path: str) -> Ref | None:
-    """What later layers read of ``layer`` under ``path``, or None."""
-    return dict(layer.taps).get(path)
+    """What later layers read of ``layer`` under ``path``: one of its taps, or its output; None where it has neither."""
+    return dict(layer.taps).get(path) or dict(layer.outputs).get(path)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from tantra_dsl.graph.lengths import Binding, bind, bound_type
 from tantra_dsl.graph.model import Body, BodyRef, Graph, InputSpec, Node, Ref
 from tantra_dsl.graph.ops import OPS, STRUCTURE
-from tantra_dsl.graph.paths import bottom_up, owns_body, used_bodies, weighted_bodies
+from tantra_dsl.graph.paths import bottom_up, owns_body, type_of_weight, used_bodies, weighted_bodies
 from tantra_dsl.graph.rules import ShapeError, infer
 from tantra_dsl.graph.stacks import Layers, tap_ref
 from tantra_dsl.graph.types import TensorType
@@ -150,6 +151,15 @@ class _BodyCheck:
         if node.inputs or node.types:
             self._say(node, "an instance reads nothing and has no type")
 
+    def _check_weight(self, node: Node) -> None:
+        if len(node.inputs) != 1 or not self._is_module(node.inputs[0]):
+            self._say(node, "a weight of an instance reads one module")
+            return
+        module = self.seen[node.inputs[0].node]
+        path = node.attr("path")
+        if module.op == "instance" and node.types != (type_of_weight(self.graph, self.graph.body_of(module), path),):
+            self._say(node, f"{module.id} has no weight {path} of type {_listed(node.types)}")
+
     def _check_call(self, node: Node) -> None:
         arguments = node.inputs
         if node.attr("instance") == "given":
@@ -164,9 +174,16 @@ class _BodyCheck:
         if len(arguments) != len(body.inputs):
             self._say(node, f"gives {len(arguments)} arguments to {body.key}, which has {len(body.inputs)} inputs")
             return
+        binding = self._binding(body, arguments)
         for ref, parameter in zip(arguments, body.inputs, strict=True):
-            self._argument(node, ref, parameter)
-        self._same_types(node, _output_types(body))
+            self._argument(node, ref, parameter, binding)
+        made = _result_types(body, body.outputs + body.taps)
+        self._same_types(node, [t and bound_type(t, binding) for t in made])
+
+    def _binding(self, body: Body, arguments: tuple[Ref, ...]) -> Binding:
+        """Run-time lengths of a called body, in those of this one."""
+        types = ((parameter.types, self._type(ref)) for ref, parameter in zip(arguments, body.inputs, strict=True))
+        return bind((own[0], given) for own, given in types if own and given is not None)
 
     def _same_instance(self, node: Node, module: Node) -> None:
         """The module's own body, where it is known here, must be the one that is called."""
@@ -177,14 +194,14 @@ class _BodyCheck:
         source = self.seen[ref.node]
         return source.op == "instance" or (source.op == "input" and source.attr("kind") == "module")
 
-    def _argument(self, node: Node, ref: Ref, parameter: Node) -> None:
+    def _argument(self, node: Node, ref: Ref, parameter: Node, binding: Binding | None = None) -> None:
         name, kind = parameter.attr("name"), parameter.attr("kind")
         if kind == "module":
             if not self._is_module(ref):
                 self._say(node, f"input {name} needs a module, but {ref.node} is a tensor")
         elif kind == "tap":
             self._say(node, f"input {name} is a tap, which only a stack can give")
-        elif self._type(ref) != parameter.type:
+        elif self._type(ref) != bound_type(parameter.type, binding or {}):
             self._say(node, f"input {name} is {parameter.type}, but {ref.node} is {self._type(ref)}")
 
     def _check_stack(self, node: Node) -> None:
@@ -209,8 +226,8 @@ class _BodyCheck:
         first = next(iter(layer.inputs), None)
         if first is None or first.attr("kind") != "tensor" or first.types != (stream,):
             self._say(node, f"the first input of layer {layer.key} is not the stream {stream}")
-        if _output_types(layer) != [stream]:
-            made = _listed(_output_types(layer))
+        if _result_types(layer, layer.outputs) != [stream]:
+            made = _listed(_result_types(layer, layer.outputs))
             self._say(node, f"layer {layer.key} makes {made}, but the stream is {stream}")
 
     def _layer_inputs(self, node: Node, layers: Layers, layer: Body, given: dict[str, Ref]) -> None:
@@ -279,11 +296,11 @@ class _BodyCheck:
             highest = max(highest, -1 if node.equation is None else node.equation)
 
 
-def _output_types(body: Body) -> list[TensorType | None]:
-    """Types of the body's outputs; None for one that does not resolve, which is told where the body is checked."""
+def _result_types(body: Body, results: tuple[tuple[str, Ref], ...]) -> list[TensorType | None]:
+    """Types of results of a body; None for one that does not resolve, which is told where the body is checked."""
     types = {node.id: node.types for node in body.nodes}
     found: list[TensorType | None] = []
-    for _, ref in body.outputs:
+    for _, ref in results:
         outs = types.get(ref.node, ())
         found.append(outs[ref.out] if ref.out < len(outs) else None)
     return found

@@ -15,7 +15,8 @@ def to_networkx(subject: Graph | Body) -> nx.MultiDiGraph[str]:
     """A body as its nodes, or a graph as its bodies; loads networkx.
 
     An edge of a body goes from a node to one that reads it; its key is the input slot and its ``out`` the output
-    read, so that ``x + x`` keeps both. An edge of a graph goes from a body to one that it uses; its key is the node that does so.
+    read, so that ``x + x`` keeps both. An edge of a graph goes from a body to one that it uses; its key is the node
+    that does so.
     """
     import networkx as nx
 

@@ -84,7 +84,7 @@ class PartTable:
         counts = layer_counts(node)
         names = self._layer_names(counts)
         layers = tuple(self._layer(node, key, names[key], count, times, depth) for key, count in counts.items())
-        forward = sum((self._forward.bodies[key].scaled(count) for key, count in counts.items()), Forward())
+        forward = sum((self._forward.body(key).scaled(count) for key, count in counts.items()), Forward())
         pattern = tuple((names[key], count) for key, count in Layers(node).runs())
         params = sum(layer.params for layer in layers), sum(layer.active_params for layer in layers)
         return self._part(node.attr("name"), "stack", node, forward, params, times, pattern, layers)
@@ -100,7 +100,7 @@ class PartTable:
         inner = _Times(times.uses * count, copies)
         params = self._parameters.total[key] * copies, self._parameters.active[key] * copies
         parts = tuple(self._inside(key, inner, depth - 1)) if depth else ()
-        return self._part(name, "layer", node, self._forward.bodies[key], params, inner, (), parts)
+        return self._part(name, "layer", node, self._forward.body(key), params, inner, (), parts)
 
     def _call(self, key: str, node: Node, forward: Forward, times: _Times, depth: int) -> Part:
         params = self._owned(key, [node], times)

@@ -95,7 +95,7 @@ class _Costing:
         yield "active_params", Figure(active, "weights that one token uses: of the experts, as many as it is routed to")
 
     def _flops(self) -> Iterator[tuple[str, Figure]]:
-        flops = self.forward.bodies[self.graph.root].flops
+        flops = self.forward.body(self.graph.root).flops
         tokens = self.batch * self.seq
         total = Figure.of(flops.total, f"products + attention + scans, for {self.batch} x {self.seq} tokens")
         for name in ("products", "attention", "scans"):
@@ -115,7 +115,7 @@ class _Costing:
         return total.map(lambda f: f // tokens, f"flops_forward / {tokens} tokens")
 
     def _decoding(self) -> Iterator[tuple[str, Figure]]:
-        kept, size = self.forward.bodies[self.graph.root].kept, self.cache_bytes
+        kept, size = self.forward.body(self.graph.root).kept, self.cache_bytes
         layers = sum(kept.grows.values())
         widths = " + ".join(_site(*site, count) for site, count in sorted(kept.grows.items(), key=str)) or "0"
         yield "kv_bytes_per_token", Figure(kept.per_token * size, f"({widths}) * {size} bytes, in {layers} attentions")

@@ -9,10 +9,11 @@ from typing import Final
 
 from tantra_dsl.graph.costs.figures import Amount
 from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
+from tantra_dsl.graph.costs.forward import called_lengths
 from tantra_dsl.graph.costs.fusion import weighted_norms
 from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
-from tantra_dsl.graph.stacks import Layers, tap_ref
+from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
 
 Flags = tuple["Flow", ...]
@@ -45,11 +46,15 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """An output of a body: the input that it views (or None), whether it is kept, and what is known of it."""
+    """An output or a tap of a body: the input that it views (or None), and whether it is kept.
+
+    ``twin`` is an earlier one that is the same memory.
+    """
 
     views: int | None
     saved: bool
     flow: Flow
+    twin: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,18 +80,20 @@ class Training:
         self.lengths = lengths
         self.autocast = autocast
         self.shared: dict[Hashable, int] = {}
-        self._steps: dict[tuple[str, Flags], Step] = {}
+        self._steps: dict[tuple[str, Flags, tuple[tuple[str, int], ...]], Step] = {}
 
     def root(self) -> Step:
         """The step through the whole model."""
-        step = self.through(self.graph.root, tuple(_entering(node) for node in self.graph.main.inputs))
+        flags = tuple(_entering(node) for node in self.graph.main.inputs)
+        step = self.through(self.graph.root, flags, self.lengths)
         return replace(step, saved=step.saved + sum(self.shared.values()))
 
-    def through(self, key: str, flags: Flags) -> Step:
-        """The step through one call of body ``key`` whose inputs are as ``flags`` say."""
-        if (key, flags) not in self._steps:
-            self._steps[key, flags] = _Walk(self, self.graph.bodies[key], flags).step()
-        return self._steps[key, flags]
+    def through(self, key: str, flags: Flags, lengths: Lengths) -> Step:
+        """The step through one call of body ``key`` whose inputs are as ``flags`` say, at these run-time lengths."""
+        known = key, flags, tuple(sorted(lengths.items()))
+        if known not in self._steps:
+            self._steps[known] = _Walk(self, self.graph.bodies[key], flags, lengths).step()
+        return self._steps[known]
 
 
 def _entering(node: Node) -> Flow:
@@ -96,10 +103,11 @@ def _entering(node: Node) -> Flow:
 class _Walk:
     """Walks one body, following which memory each tensor is and what is kept of it."""
 
-    def __init__(self, training: Training, body: Body, flags: Flags) -> None:
+    def __init__(self, training: Training, body: Body, flags: Flags, lengths: Lengths) -> None:
         self.training = training
         self.body = body
         self.flags = flags
+        self.lengths = lengths
         self.values: dict[tuple[str, int], Value] = {}
         self.types: dict[str, tuple[TensorType, ...]] = {}
         self.storages: list[Storage] = []
@@ -112,19 +120,21 @@ class _Walk:
         for node in self.body.nodes:
             self.types[node.id] = node.types
             _STRUCTURE.get(node.op, _Walk._primitive)(self, node)
-        outputs = tuple(self._result(self.values[ref.node, ref.out]) for _, ref in self.body.outputs)
-        given = {id(self.values[ref.node, ref.out].storage) for _, ref in self.body.outputs}
+        results = [self.values[ref.node, ref.out] for _, ref in (*self.body.outputs, *self.body.taps)]
+        given = [id(value.storage) for value in results]
+        outputs = tuple(self._result(value, given.index(id(value.storage)), out) for out, value in enumerate(results))
         inside = [s for s in self.storages if s.owner == "inside" and s.saved and id(s) not in given]
         inputs = frozenset(s.owner for s in self.storages if isinstance(s.owner, int) and s.saved)
         taps = {path: self.values[ref.node, ref.out].storage.saved for path, ref in self.body.taps}
         return Step(self.extra + sum(s.bytes for s in inside), inputs, outputs, taps, self.backward)
 
-    def _result(self, value: Value) -> Result:
+    def _result(self, value: Value, first: int, out: int) -> Result:
         owner = value.storage.owner
-        return Result(owner if isinstance(owner, int) else None, value.storage.saved, value.flow)
+        twin = first if first < out else None
+        return Result(owner if isinstance(owner, int) else None, value.storage.saved, value.flow, twin)
 
     def _bytes(self, type: TensorType, width: int) -> int:
-        return prod(shape(type, self.training.lengths)) * width
+        return prod(shape(type, self.lengths)) * width
 
     def _new(self, ref: tuple[str, int], storage: Storage, flow: Flow) -> None:
         self.storages.append(storage)
@@ -153,10 +163,9 @@ class _Walk:
         values = [self._value(ref) for ref in node.inputs]
         types = [self.types[ref.node][ref.out] for ref in node.inputs]
         operands = [
-            Operand(shape(t, self.training.lengths), v.flow.width, v.flow.grad)
-            for t, v in zip(types, values, strict=True)
+            Operand(shape(t, self.lengths), v.flow.width, v.flow.grad) for t, v in zip(types, values, strict=True)
         ]
-        saves = saves_of(node, operands, self.training.lengths, self.training.autocast)
+        saves = saves_of(node, operands, self.lengths, self.training.autocast)
         if node.id in self.fused:
             saves = Saves(width=saves.width)
         self._outputs(node, values, saves)
@@ -179,7 +188,7 @@ class _Walk:
 
     def _add_backward(self, node: Node, types: list[TensorType], values: list[Value]) -> None:
         """A product costs its forward FLOPs again for each side that a gradient flows into; the rest, twice."""
-        forward = primitive_flops(node, types, self.training.lengths).total
+        forward = primitive_flops(node, types, self.lengths).total
         moving = [value.flow.grad for value in values]
         if node.op in ("attend", "additive_attend") or node.op.endswith("_scan"):
             again = 2 * any(moving)
@@ -193,7 +202,8 @@ class _Walk:
         refs = node.inputs[1:] if node.attr("instance") == "given" else node.inputs
         arguments = [self.values.get((ref.node, ref.out)) for ref in refs]
         flags = tuple(Flow(0, False) if value is None else value.flow for value in arguments)
-        step = self.training.through(node.attr("body").key, flags)
+        called = self.training.graph.body_of(node)
+        step = self.training.through(called.key, flags, called_lengths(called, node, self.types, self.lengths))
         for slot in step.inputs:
             value = arguments[slot]
             assert value is not None
@@ -206,7 +216,9 @@ class _Walk:
 
     def _take(self, node: Node, out: int, result: Result, viewed: Value | None) -> None:
         """Output ``out`` of a call: memory of an argument, or memory that is this body's from here on."""
-        if viewed is not None:
+        if result.twin is not None:
+            self.values[node.id, out] = Value(self.values[node.id, result.twin].storage, result.flow)
+        elif viewed is not None:
             self.values[node.id, out] = Value(viewed.storage, result.flow)
         else:
             size = self._bytes(node.types[out], result.flow.width)
@@ -223,7 +235,7 @@ class _Walk:
         steps = {key: self._layer(node, key, Flow(width, True), extras) for key in counts}
         size = self._bytes(node.type, width)
         for key, count in counts.items():
-            self.extra += steps[key].saved * count
+            self.extra += (steps[key].saved + self._kept_taps(key, steps[key])) * count
             self.backward = self.backward + steps[key].backward.scaled(count)
         for (before, after), count in layers.neighbours().items():
             kept = steps[before].outputs[0].saved or 0 in steps[after].inputs
@@ -241,31 +253,42 @@ class _Walk:
             value.flow if value is not None else Flow(4, parameter.attr("kind") == "tap")
             for parameter, value in zip(parameters, values, strict=True)
         ]
-        step = self.training.through(key, (stream, *flows))
+        step = self.training.through(key, (stream, *flows), self.lengths)
         for slot, value in enumerate(values, 1):
             if value is not None and slot in step.inputs:
                 value.storage.saved = True
         return step
 
+    def _kept_taps(self, key: str, step: Step) -> int:
+        """Bytes of what later layers can read and the layer itself keeps, the stream apart."""
+        body = self.training.graph.bodies[key]
+        results = step.outputs[len(body.outputs) :]
+        own = [r.saved and r.views is None and r.twin is None for r in results]
+        return sum(self._bytes(body.type_of(ref), 4) for (_, ref), kept in zip(body.taps, own, strict=True) if kept)
+
     def _tapped(self, node: Node, layers: Layers, steps: dict[str, Step]) -> None:
-        """What a later layer keeps of an earlier one that did not keep it itself."""
+        """What a later layer keeps of an earlier one that was not kept otherwise."""
         bodies, seen = self.training.graph.bodies, set()
         for key, step in steps.items():
             for slot, parameter in enumerate(bodies[key].inputs):
-                index, path = parameter.attr("layer"), parameter.attr("path")
-                if parameter.attr("kind") != "tap" or slot not in step.inputs or (index, path) in seen or index < 0:
-                    continue
-                seen.add((index, path))
-                tapped = layers.at(index)
-                assert tap_ref(bodies[tapped], path) is not None
-                if not steps[tapped].taps.get(path):
-                    self.extra += self._bytes(parameter.type, 4)
+                tap = parameter.attr("layer"), parameter.attr("path")
+                if parameter.attr("kind") == "tap" and slot in step.inputs and tap[0] >= 0 and tap not in seen:
+                    seen.add(tap)
+                    self.extra += 0 if self._kept_anyway(layers, steps, *tap) else self._bytes(parameter.type, 4)
+
+    def _kept_anyway(self, layers: Layers, steps: dict[str, Step], index: int, path: str) -> bool:
+        """Whether layer ``index`` keeps its tap, or either side its output."""
+        key = layers.at(index)
+        if path in steps[key].taps:
+            return steps[key].taps[path]
+        return steps[key].outputs[0].saved or 0 in steps[layers.at(index + 1)].inputs
 
 
 _STRUCTURE: Final[dict[str, Callable[[_Walk, Node], None]]] = {
     "input": _Walk._input,
     "param": _Walk._param,
     "instance": _Walk._instance,
+    "weight": _Walk._param,
     "call": _Walk._call,
     "stack": _Walk._stack,
 }
