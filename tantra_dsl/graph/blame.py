@@ -45,17 +45,20 @@ class Culprit:
     @property
     def span(self) -> Span:
         """The narrowest place in the author's own text."""
-        own = next((span for span in self.spans if not _shipped(span)), self.node.origin)
-        if own == self.node.origin:
-            return own
         mask: Program | None = self.node.attr("mask")
         words = [mask.name] if mask is not None and mask.name else []
-        return narrowed(own, [*words, self.path.rpartition(".")[2]])
+        return author_span(list(self.spans), [*words, self.path.rpartition(".")[2]])
 
     @property
     def explanation(self) -> Explanation:
         """What to tell the author."""
         return explain(self.node, list(self.types))
+
+
+def author_span(spans: list[Span], words: list[str]) -> Span:
+    """The innermost of ``spans`` that lies in the author's own text, narrowed to a word where it is not the first."""
+    own = next((span for span in spans if not _shipped(span)), spans[0])
+    return own if own == spans[0] else narrowed(own, words)
 
 
 def _shipped(span: Span) -> bool:

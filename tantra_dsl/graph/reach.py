@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from tantra_dsl.graph.model import Node
-from tantra_dsl.graph.types import TensorType
+from tantra_dsl.graph.types import Size, TensorType
 from tantra_dsl.scalars.facts import lookahead
 from tantra_dsl.scalars.ir import Gather, Op, Program, Scalar, Var
 from tantra_dsl.scalars.walk import children
@@ -178,17 +178,15 @@ def _concat(node: Node, types: Types) -> Iterator[Edge]:
     if (widest.dims[-1].name if axis == "last" else axis) != "time":
         yield from ((number, SAME) for number in range(len(types)))
         return
+    place = min(_time_axes(widest))
     before = 0
     for number, type in enumerate(types):
         yield number, Reach(1, -before)
-        before += _least_length(type)
+        before += _least_length(type.dims[-place].size)
 
 
-def _least_length(type: TensorType) -> int:
-    """A length along time that ``type`` has at least, for all run-time lengths."""
-    axis = type.axis("time")
-    assert axis is not None, "joined along time"
-    size = type.dims[axis].size
+def _least_length(size: Size) -> int:
+    """A length that is reached for all run-time lengths."""
     return max(0, math.floor(size.constant)) if all(factor >= 0 for _, factor in size.terms) else 0
 
 

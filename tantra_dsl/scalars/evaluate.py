@@ -22,7 +22,7 @@ def evaluate(expr: Scalar, values: Mapping[str, Value], read: Read = no_captures
     """Value of ``expr``, with IEEE results (inf, nan) where real arithmetic has none.
 
     ``read(capture, index)`` gives the elements of captured tensors. ``and``, ``or`` and ``where`` evaluate only what
-    they need. Raises KeyError for a variable without a value, ZeroDivisionError for ``//`` and ``%`` by zero.
+    they need. Raises KeyError for a variable without a value.
     """
     if isinstance(expr, Const):
         return expr.value
@@ -43,8 +43,6 @@ def evaluate(expr: Scalar, values: Mapping[str, Value], read: Read = no_captures
 def _operate(op: str, values: list[Value]) -> Value:
     if op == "not":
         return not values[0]
-    if op in ("floordiv", "mod"):
-        return values[0] // values[1] if op == "floordiv" else values[0] % values[1]
     if any(isinstance(value, float) and math.isnan(value) for value in values):
         return op == "ne" if op in ("lt", "le", "gt", "ge", "eq", "ne") else math.nan
     try:
@@ -58,7 +56,7 @@ def _limit(op: str, values: list[Value]) -> Value:
     first = values[0]
     if op in ("add", "sub", "mul", "neg", "abs", "min", "max", "softplus"):
         return _plain(op, [float(value) for value in values])
-    if op == "div":
+    if op in ("div", "floordiv"):
         sign = math.copysign(1.0, first) * math.copysign(1.0, values[1])
         return math.nan if first == 0 else math.copysign(math.inf, sign)
     if op == "pow":

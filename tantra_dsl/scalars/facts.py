@@ -148,7 +148,8 @@ def empty_row(mask: Program | None) -> int | None:
         return None
     body, _ = relaxed(mask.body, frozenset({"b", "h"}))
     for row in _telling_rows(body):
-        if not allowed_keys(body, row, row + 1):
+        length = Const(row + 1)
+        if not allowed_keys(substitute(body, {"queries": length, "keys": length}), row, row + 1):
             return row
     return None
 

@@ -310,7 +310,7 @@ def test_a_field_made_from_later_tokens_is_caught() -> None:
 
 def test_reading_a_prefix_and_cutting_it_off_again_keeps_positions() -> None:
     def build(model: Model, body: BodyBuilder, x: Ref) -> Ref:
-        prefix = body.param("prompt", (Dim("time", Size.of(3)), DIM), ONES)
+        prefix = body.param("prompt", (Dim("prompt", Size.of(3)), DIM), ONES)
         joined = body.add("concat", (prefix, x), axis="time")[0]
         return body.add("slice", (attend(body, joined, CAUSAL),), axis="time", start=3, stop=None)[0]
 

@@ -22,7 +22,9 @@ from tantra_dsl.scalars.facts import (
 )
 from tantra_dsl.scalars.format import format_scalar, parse_scalar
 from tantra_dsl.scalars.ir import Program, Scalar
-from tests.scalars.programs import CAPTURES, mask, predicates
+from tantra_dsl.scalars.simplify import simplify
+from tantra_dsl.scalars.walk import ScalarError
+from tests.scalars.programs import CAPTURES, mask, predicates, truths
 
 LENGTH = 9
 DOCS = ([0] * LENGTH, [0, 0, 1, 1, 1, 2, 2, 3, 3], [3, 1, 4, 1, 5, 9, 2, 6, 5])
@@ -30,7 +32,8 @@ DOCS = ([0] * LENGTH, [0, 0, 1, 1, 1, 2, 2, 3, 3], [3, 1, 4, 1, 5, 9, 2, 6, 5])
 
 def allowed(body: Scalar, docs: list[int], length: int = LENGTH) -> list[tuple[int, int]]:
     def read(capture: int, index: tuple[Value, ...]) -> Value:
-        return docs[int(index[1])]
+        place = index[1]
+        return docs[int(place) % LENGTH] if math.isfinite(place) else math.nan
 
     pairs = [(q, k) for q in range(length) for k in range(length)]
     return [(q, k) for q, k in pairs if evaluate(body, {"q": q, "k": k, "b": 0, "h": 0}, read)]
@@ -74,6 +77,30 @@ def test_rows_said_to_be_empty_are_empty(body: Scalar) -> None:
 def test_only_the_causal_mask_is_called_causal(body: Scalar) -> None:
     if is_exactly_causal(program(body)):
         assert allowed(body, DOCS[0]) == [(q, k) for q in range(LENGTH) for k in range(q + 1)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(truths(("q", "k"), depth=2))
+def test_any_well_formed_mask_is_judged_soundly(body: Scalar) -> None:
+    try:
+        judged = program(simplify(body))
+    except ScalarError:
+        return
+    ahead, back, (may, _) = lookahead(judged), lookback(judged), may_have_empty_row(judged)
+    pairs = allowed(judged.body, DOCS[0], 5)
+    assert all(-back <= k - q <= ahead for q, k in pairs)
+    assert may or {q for q, _ in pairs} == set(range(5))
+    assert not is_exactly_causal(judged) or pairs == [(q, k) for q in range(5) for k in range(q + 1)]
+    row = empty_row(judged)
+    assert row is None or row >= 5 or row not in {q for q, _ in allowed(judged.body, DOCS[0], row + 1)}
+
+
+@pytest.mark.parametrize(
+    "text", ["k <= q and k < keys", "k < keys - queries + 1 or k <= q", "q % k == 0", "q // k > k"]
+)
+def test_lengths_and_zero_divisors_are_no_obstacle(text: str) -> None:
+    assert lookback(mask(text)) >= 0
+    assert empty_row(mask(text)) in (None, 0)
 
 
 @pytest.mark.parametrize(
