@@ -6,7 +6,7 @@ Reading opens files only inside the folder of the spec that was asked for and am
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +86,9 @@ class Reader:
         source = read_source(path, self.sink)
         if source is None:
             return None
+        if shipped:
+            # Places in shipped specs read the same wherever tantra is installed.
+            source = replace(source, name=real.relative_to(specs_path().resolve()).as_posix())
         return self.take(source, real, (root or real.parent), shipped)
 
     def take(self, source: Source, path: Path | None, root: Path | None, shipped: bool = False) -> Unit | None:
