@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.syntax.lexer import MAX_DEPTH
 from tantra_dsl.syntax.tree import (
     Argument,
     Assign,
@@ -32,6 +31,8 @@ from tantra_dsl.syntax.tree import (
 )
 
 Children = tuple[Any, ...]
+
+MAX_TREE_DEPTH = 120  # walkers may spend up to eight frames a level
 
 _CHILDREN: dict[type, Callable[[Any], Children]] = {
     File: lambda node: node.members,
@@ -66,9 +67,9 @@ def children(node: Node) -> Children:
 
 
 def check_depth(file: File, sink: Sink) -> bool:
-    """Whether the tree is at most ``MAX_DEPTH`` nodes deep; reports the first place beyond it."""
+    """Whether the tree is at most ``MAX_TREE_DEPTH`` nodes deep; reports the first place beyond it."""
     level: list[Any] = [file]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_TREE_DEPTH):
         level = [child for node in level if type(node) in _CHILDREN for child in _CHILDREN[type(node)](node)]
         if not level:
             return True
@@ -77,7 +78,7 @@ def check_depth(file: File, sink: Sink) -> bool:
         return True
     from tantra_dsl.diagnostics.syntax import TooDeep
 
-    sink.add(TooDeep(span=deepest.span, limit=MAX_DEPTH))
+    sink.add(TooDeep(span=deepest.span, limit=MAX_TREE_DEPTH))
     return False
 
 

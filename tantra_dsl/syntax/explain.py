@@ -130,7 +130,7 @@ def describe(token: Token) -> str:
     if kind == "$END":
         return "end of the file"
     if not text:
-        return {"VALUE_CLOSE": "end of the value"}.get(kind, "end of the mapping")
+        return {"VALUE_CLOSE": "end of the value", "SEMICOLON": "end of the item"}.get(kind, "end of the mapping")
     shown = " ".join(text.split())
     return f"`{shown}`" if len(shown) <= 30 else f"`{shown[:27]}...`"
 
@@ -150,6 +150,8 @@ def describe_expected(terminals: set[str]) -> str:
         words.append("an operator")
     after_value = "PLUS" in terminals
     hidden = {"LPAR", "LBRACE"} if after_value or "NUMBER" in terminals else set()
+    if terminals & {"RPAR", "RSQB", "VALUE_CLOSE"}:
+        hidden |= {"COLON", "THEN"}  # true, but seldom what was meant
     words += [shown for name, shown in _PUNCTUATION.items() if name in terminals - hidden]
     return one_of(words)
 

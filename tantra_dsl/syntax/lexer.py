@@ -67,14 +67,18 @@ class Lexer:
     """Turns one text into tokens.
 
     ``spot`` makes a span of two offsets in the text; ``members`` says whether the text holds
-    members (a file, the head of one) or one expression (a YAML scalar).
+    members (a file, the head of one) or one expression (a YAML scalar), and ``after`` which terminal
+    it continues.
     """
 
-    def __init__(self, text: str, spot: Callable[[int, int], Span], sink: Sink, *, members: bool) -> None:
+    def __init__(
+        self, text: str, spot: Callable[[int, int], Span], sink: Sink, *, members: bool, after: str | None = None
+    ) -> None:
         self.text = text
         self.spot = spot
         self.sink = sink
         self.members = members
+        self.after = after
         self.tokens: list[Token] = []
         self.open: list[int] = []
         self.in_braces = members
@@ -87,7 +91,7 @@ class Lexer:
         text, tokens, scan, fixed = self.text, self.tokens, _scanner().match, self.fixed
         position, size = 0, len(text)
         begins = False
-        previous: str | None = None
+        previous = self.after
         limit = len(self.sink.items) + MAX_MISTAKES
         while position < size:
             match = scan(text, position)
