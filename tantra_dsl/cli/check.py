@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tantra_dsl.cli.outcome import FINE, report, status_of
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
+
+if TYPE_CHECKING:
+    from tantra_dsl import Spec
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,39 @@ def run(request: Request) -> int:
 def diagnose(spec: str, sets: Sequence[str]) -> list[Diagnostic]:
     """All that is wrong with ``spec`` under the overrides ``sets``; each mistake once.
 
-    A file is checked with all its models, but overrides are made to the one that it stands for.
+    A file is checked with all its models; overrides are made only to the one that it stands for, where there is one.
     """
+    found: list[Diagnostic] = []
+    try:
+        for model in _models(spec, sets):
+            found += model.check()
+    except SpecError as error:
+        found += error.diagnostics
+    return list({(item.code, item.span.location, item.title): item for item in found}.values())
+
+
+def _models(spec: str, sets: Sequence[str]) -> Iterator[Spec]:
     import tantra_dsl
 
     try:
-        loaded = tantra_dsl.load(spec, sets=sets)
+        first = tantra_dsl.load(spec, sets=sets)
     except SpecError as error:
-        return error.diagnostics
-    found = loaded.check()
-    if os.path.exists(spec) and not sets:
-        others = (name for name in loaded.model_names if name != loaded.name)
-        found += [item for name in others for item in tantra_dsl.load(f"{spec}:{name}").check()]
-    return list({(item.code, item.span.location, item.title): item for item in found}.values())
+        others = _choices(error)
+        if not others:
+            raise
+    else:
+        yield first
+        alone = bool(sets) or not os.path.exists(spec)
+        others = () if alone else tuple(name for name in first.model_names if name != first.name)
+    for name in others:
+        yield tantra_dsl.load(f"{spec}:{name}", sets=sets)
+
+
+def _choices(error: SpecError) -> tuple[str, ...]:
+    """The models of a file that holds several and stands for none of them."""
+    from tantra_dsl.diagnostics.semantics import NoModel
+
+    return next((item.models for item in error.diagnostics if isinstance(item, NoModel) and not item.wanted), ())
 
 
 def _tell(spec: str, found: list[Diagnostic]) -> int:

@@ -41,7 +41,7 @@ def _canonical(path: Path) -> tuple[str, str]:
 
     sink = Sink()
     source = read_source(path, sink)
-    file = source and parse_source(source, sink)
+    file = None if source is None else parse_source(source, sink)
     if source is None or file is None or sink.errors:
         raise SpecError(sink.sorted())
     form = format_yaml if source.language == "yaml" else format_text

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tantra_dsl.cli import check
-from tests.cli.conftest import ROOT, Tantra, process_environment, spawn
+from tests.cli.conftest import ROOT, TINY, Tantra, process_environment, spawn
 
 
 def test_a_valid_spec_is_ok(tantra: Tantra, tiny: Path) -> None:
@@ -49,6 +49,20 @@ def test_json_of_a_valid_spec_is_empty(tantra: Tantra, tiny: Path) -> None:
     done = tantra("check", "--json", tiny)
     assert done.status == 0
     assert json.loads(done.out) == []
+
+
+@pytest.mark.parametrize("names", [("tiny", "small"), ("small", "large")], ids=["one stands out", "none does"])
+def test_every_model_of_a_file_is_checked(tantra: Tantra, tmp_path: Path, names: tuple[str, str]) -> None:
+    path = tmp_path / "tiny.tantra"
+    path.write_text("".join(TINY.replace("tiny", name).replace("heads", f"{name}_heads") for name in names), "utf-8")
+    done = tantra("check", path)
+    assert done.status == 1
+    assert [name for name in names if f"`{name}_heads`" in done.err] == list(names)
+
+
+def test_a_mistake_that_two_models_share_is_told_once(tantra: Tantra, broken: Path) -> None:
+    broken.write_text(broken.read_text("utf-8") + "model twin extends tiny { dim: 32 }\n", "utf-8")
+    assert tantra("check", broken).err.count("error[K") == 1
 
 
 def test_set_overrides(tantra: Tantra, tiny: Path) -> None:

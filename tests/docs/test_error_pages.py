@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-import tantra_dsl
 import tantra_dsl.diagnostics
-from tantra_dsl.diagnostics.core import Diagnostic, SpecError
+from tantra_dsl.cli.check import diagnose
+from tantra_dsl.diagnostics.core import Diagnostic
 from tests.docs.console import run_session
 from tests.docs.markdown import ROOT, Example, examples
 
@@ -45,10 +45,7 @@ def descendants(kind: type[Diagnostic]) -> Iterator[type[Diagnostic]]:
 def check(example: Example, folder: Path) -> list[Diagnostic]:
     spec = folder / f"example{SPEC_SUFFIX[example.language]}"
     spec.write_text(example.text, encoding="utf-8")
-    try:
-        return tantra_dsl.load(str(spec)).check()
-    except SpecError as error:
-        return error.diagnostics
+    return diagnose(str(spec), ())
 
 
 def test_every_code_has_a_page_and_every_page_a_code() -> None:

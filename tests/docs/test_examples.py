@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-import tantra_dsl
-from tantra_dsl.diagnostics.core import Diagnostic, SpecError
+from tantra_dsl.cli.check import diagnose
 from tests.docs.console import matches, run_command, steps
 from tests.docs.markdown import ROOT, Example, examples
 
@@ -39,18 +38,11 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def check_spec(example: Example, folder: Path, place: str) -> None:
     path = folder / (example.option("file") or f"example{SUFFIX[example.language]}")
     path.write_text(example.text, encoding="utf-8")
-    codes = {found.code for found in diagnose(path)}
+    codes = {found.code for found in diagnose(str(path), ())}
     if "fragment" in example.words:
         codes = {code for code in codes if code.startswith("S")}
     expected = example.option("error")
     assert codes == (set(expected.split(",")) if expected else set()), place
-
-
-def diagnose(path: Path) -> list[Diagnostic]:
-    try:
-        return tantra_dsl.load(str(path)).check()
-    except SpecError as error:
-        return error.diagnostics
 
 
 def check_session(example: Example, folder: Path, place: str) -> None:
