@@ -41,9 +41,10 @@ format: $(VENV)/.installed-dev ## put Python and specs into canonical form
 wheel-check: $(VENV)/.installed-dev ## build wheel and sdist, install the wheel elsewhere, use it there
 	$(BIN)/python tests/packaging/check_wheel.py
 
-docs: $(VENV)/.installed-test ## write the pages that are made from the sources
+docs: $(VENV)/.installed-test ## write what pages take from the sources and from commands
 	$(BIN)/python -m tests.docs.recipe_table
 	$(BIN)/python -m tests.docs.library_page
+	$(BIN)/python -m tests.docs.rewrite_sessions docs/tutorial.md docs/cli.md
 
 docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs

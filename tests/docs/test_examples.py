@@ -35,9 +35,15 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
             exec(compile(example.text, place, "exec"), {})
 
 
-def check_spec(example: Example, folder: Path, place: str) -> None:
+def save(example: Example, folder: Path) -> Path:
+    """Write a spec where the page's other examples find it."""
     path = folder / (example.option("file") or f"example{SUFFIX[example.language]}")
     path.write_text(example.text, encoding="utf-8")
+    return path
+
+
+def check_spec(example: Example, folder: Path, place: str) -> None:
+    path = save(example, folder)
     codes = {found.code for found in diagnose(str(path), ())}
     if "fragment" in example.words:
         codes = {code for code in codes if code.startswith("S")}
