@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from tantra_dsl.syntax.source import Source, Span
 
 _TEXT_COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(#[^\n]*)')
-_PAD = " \t\r-"
+# An empty line, then what YAML may write before a member: dashes, a quote, the sign of a block of text.
+_BLANK = {
+    "text": re.compile(r"\n[ \t\r]*\n[ \t\r]*\Z"),
+    "yaml": re.compile(r"\n[ \t\r]*\n[ \t\r]*(?:-[ ]+)*(?:\|-?\n[ \t]*|['\"])?\Z"),
+}
+_NEAR = 300
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,8 @@ class Comments:
     def blank_before(self, offset: int) -> bool:
         """Whether an empty line stands before what starts at ``offset``."""
         assert self.source is not None
-        text, newlines = self.source.text, 0
-        while offset > 0 and newlines < 2:
-            offset -= 1
-            if text[offset] == "\n":
-                newlines += 1
-            elif text[offset] not in _PAD:
-                return False
-        return newlines == 2
+        before = self.source.text[max(0, offset - _NEAR) : offset]
+        return _BLANK[self.source.language].search(before) is not None
 
 
 def _find(source: Source) -> list[Comment]:

@@ -51,14 +51,10 @@ def flat(expr: Expr, level: int = LOOSEST) -> str:
     if isinstance(expr, Binary):
         own = PRECEDENCE[expr.op]
         left, right = operand_levels(expr)
-        op = ".." if _is_plain_range(expr) else f" {expr.op} "
+        op = ".." if expr.op == ".." else f" {expr.op} "
         text = flat(expr.left, left) + op + flat(expr.right, right)
         return f"({text})" if own < level else text
     return _flat_other(expr, level)
-
-
-def _is_plain_range(expr: Binary) -> bool:
-    return expr.op == ".." and all(isinstance(side, Name | Number | Attribute) for side in (expr.left, expr.right))
 
 
 def operand_levels(expr: Binary) -> tuple[int, int]:

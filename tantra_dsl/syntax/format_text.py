@@ -10,6 +10,7 @@ from tantra_dsl.syntax.flat import (
     CONDITION,
     LOOSEST,
     flat,
+    flat_argument,
     flat_base,
     flat_head,
     flat_member,
@@ -42,7 +43,7 @@ from tantra_dsl.syntax.tree import (
     Unary,
 )
 
-WIDTH = 100
+WIDTH = 110
 _STEP = "  "
 
 
@@ -98,7 +99,8 @@ class TextFormat:
         head = member_head(member)
         if flat(value) != flat_start(value) and not isinstance(value, Call | Definition) and head in ("", "expect "):
             return f"{head}({self.lay(value, indent, 1)})"
-        return head + self.lay(value, indent, len(_STEP) * indent + len(head))
+        place = self._value if head.endswith((": ", "= ")) else self.lay
+        return (head + place(value, indent, len(_STEP) * indent + len(head))).replace(" \n", "\n")
 
     def _fits(self, text: str, value: Expr, indent: int, column: int) -> bool:
         return len(_STEP) * indent + column + len(text) <= WIDTH and not self._breaks(value)
@@ -133,7 +135,14 @@ class TextFormat:
             return f"{head} {self._braces(node.body.members, node.body.span, indent)}"
         last_line = len(head) - head.rfind("\n") - 1
         column = last_line + 3 + (len(_STEP) * indent if "\n" not in head else 0)
-        return f"{head} = {self.lay(node.body, indent, column)}"
+        return f"{head} = {self._value(node.body, indent, column)}".replace(" \n", "\n")
+
+    def _value(self, value: Expr, indent: int, column: int) -> str:
+        """A value after its `=` or `:`; on the next line where that keeps it in one piece."""
+        below = len(_STEP) * (indent + 1)
+        if not self._breaks(value) and column + len(flat(value)) > WIDTH and not _opens_call(value, column):
+            return f"\n{_STEP * (indent + 1)}{self.lay(value, indent + 1, below)}"
+        return self.lay(value, indent, column)
 
     def _broken_head(self, node: Definition, indent: int) -> str:
         groups = [list(map(flat_parameter, group)) for group in (node.inputs or (), node.params)]
@@ -188,9 +197,16 @@ class TextFormat:
         if not expr.arguments:
             return flat(expr)
         groups = [[a for a in expr.arguments if a.hyper is hyper] for hyper in (False, True)]
-        parts = [",\n".join(self._argument(a, indent + 1) for a in group) for group in groups]
+        parts = [self._arguments(group, indent + 1) for group in groups]
         joined = parts[0] if not groups[1] else f"{parts[0] or _STEP * (indent + 1)};\n{parts[1]}"
         return f"{flat_base(expr.callee)}(\n{joined}\n{_STEP * indent})"
+
+    def _arguments(self, arguments: Sequence[Argument], indent: int) -> str:
+        if not any(map(self._breaks, arguments)):
+            texts = list(map(flat_argument, arguments))
+            if all(len(_STEP) * indent + len(text) < WIDTH for text in texts):
+                return _fill(texts, indent) if texts else ""
+        return ",\n".join(self._argument(argument, indent) for argument in arguments)
 
     def _argument(self, argument: Argument, indent: int) -> str:
         head = f"{_STEP * indent}{argument.name}: " if argument.name else _STEP * indent
@@ -224,6 +240,11 @@ def as_member(argument: Argument) -> Member:
     if argument.name is None:
         return Item(argument.value, span=argument.span)
     return Entry(argument.name, argument.value, span=argument.span)
+
+
+def _opens_call(value: Expr, column: int) -> bool:
+    """Whether a long value reads better broken inside its brackets than moved to the next line."""
+    return isinstance(value, Call | ListExpr | Tuple) and column < WIDTH // 2
 
 
 def _needs_parentheses(expr: Expr, level: int) -> bool:

@@ -93,6 +93,8 @@ class _Reader:
         if name == "ScalarEvent":
             self._check_plain(event, start, end)
             style = event.style if event.style in ("'", '"', "|", ">") else ""
+            if style in ("|", ">"):  # whose mark runs on to what comes next
+                end = start + len(self.source.text[start:end].rstrip())
             self._add(Scalar(event.value, style, start, end))
         elif name in ("MappingStartEvent", "SequenceStartEvent"):
             self._check_plain(event, start, end)
