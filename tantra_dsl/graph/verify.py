@@ -248,10 +248,11 @@ class _BodyCheck:
             if self._type(node.inputs[0]) != parameter.type:
                 self._say(node, f"{what} as {parameter.type}, but it is {self._type(node.inputs[0])}")
         else:
-            tapped = tap_ref(self.graph.bodies[layers.at(index)], path)
+            earlier = self.graph.bodies[layers.at(index)]
+            tapped = tap_ref(earlier, path)
             if tapped is None:
                 self._say(node, f"{what}, which has no such tap")
-            elif self.graph.bodies[layers.at(index)].type_of(tapped) != parameter.type:
+            elif _result_types(earlier, ((path, tapped),)) != [parameter.type]:
                 self._say(node, f"{what} as another type than {parameter.type}")
 
     def _ends(self) -> None:

@@ -144,3 +144,50 @@ def shared_module(called: str = "ffn") -> Graph:
     second = call(b, ffn(), "two", module, first, instance="given")
     bodies = {"ffn": ffn(), called: replace(ffn(), key=called), "main": b.finish([("output", second)])}
     return Graph("shared", "main", bodies)
+
+
+def tied_instance(path: str = "weight") -> Graph:
+    """An embedding instance whose table is also the head's weight."""
+    inner = BodyBuilder("tokens", "tokens")
+    ids = TensorType((BATCH, TIME), "int")
+    table = (inner.input("ids", ids), inner.param("weight", (dim(32, "vocab"), dim(8)), NORMAL))
+    embed = inner.finish([("out", inner.add("embedding", table)[0])])
+    b = BodyBuilder("main", "model")
+    tokens = b.input("tokens", ids, spec=InputSpec("tokens", 32))
+    module = b.add("instance", (), id="embed", types=(), body=BodyRef("tokens"), name="embed")[0]
+    x = call(b, embed, "x", module, tokens, instance="given")
+    weight = b.add("weight", (module,), types=(TensorType((dim(32, "vocab"), dim(8))),), path=path)[0]
+    logits = b.add("linear", (x, weight), id="logits", has=())[0]
+    return Graph("tied", "main", {"main": b.finish([("output", logits)]), "tokens": embed})
+
+
+def two_lengths(second: str = "target.time") -> Graph:
+    """One instance of ``ffn``, typed at one length and called at two."""
+    b = BodyBuilder("main", "model")
+    spec = InputSpec("features", 8)
+    types = [TensorType((BATCH, Dim("time", Size.symbol(name)), dim(8))) for name in ("time", second)]
+    first, other = (b.input(f"x{number}", t, spec=spec) for number, t in enumerate(types))
+    module = b.add("instance", (), id="shared", types=(), body=BodyRef("ffn"), name="shared")[0]
+    attrs = {"body": BodyRef("ffn"), "name": "shared", "instance": "given"}
+    made = [b.add("call", (module, x), types=(t,), **attrs)[0] for x, t in zip((first, other), types, strict=True)]
+    return Graph("lengths", "main", {"main": b.finish([("a", made[0]), ("b", made[1])]), "ffn": ffn()})
+
+
+def tapping_inside(order: tuple[str, str] = ("first", "second"), later: str = "second") -> Graph:
+    """A module whose taps leave it through its call, and a layer that reads one of them."""
+    inner = BodyBuilder("inner", "inner")
+    x = inner.input("x", stream())
+    made = {name: linear(inner, x, weight, 8) for name, weight in zip(order, ("one", "two"), strict=True)}
+    out = add(inner, *made.values())
+    body = inner.finish([("out", out)], sorted(made.items()))
+    b = BodyBuilder("plain", "block")
+    x = b.input("x", stream())
+    attrs = {"body": BodyRef("inner"), "name": "inner", "instance": "own"}
+    outs = b.add("call", (x,), id="inner", types=(stream(),) * 3, **attrs)
+    taps = [(f"inner.{name}", ref) for (name, _), ref in zip(body.taps, outs[1:], strict=True)]
+    plain = b.finish([("out", outs[0])], taps)
+    b = BodyBuilder("reader", "block")
+    x = b.input("x", stream())
+    tap = b.input("tap", stream(), kind="tap", layer=0, path=f"inner.{later}")
+    reader = b.finish([("out", add(b, x, tap))])
+    return model([(plain, 1), (reader, 1)], 2, [body])

@@ -198,3 +198,13 @@ def test_feed_forward_is_part_of_the_model() -> None:
     without = cost(model([(block(parts), 1)], 3, parts), seq=16)
     assert without["flops_attention"].value == 0
     assert without["kv_bytes_per_token"].value == 0
+
+
+def test_a_shared_part_costs_at_each_length_that_it_is_called_at() -> None:
+    once = 2 * 2 * 8 * 16
+    assert cost(hand_built.two_lengths(), seq=16)["flops_products"].value == 2 * 16 * once
+
+
+def test_a_shared_table_is_shown_where_it_is_first_read() -> None:
+    first, head = cost(hand_built.tied_instance(), seq=16).parts
+    assert (first.name, first.params, head.name, head.params) == ("embed", 32 * 8, "logits", 0)

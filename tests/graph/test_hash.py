@@ -54,7 +54,15 @@ def _renamed_attrs(node: Node, keys: dict[str, str]) -> tuple[tuple[str, Any], .
 
 @pytest.mark.parametrize(
     "graph",
-    [hand_built.tiny(), hand_built.alternating(), hand_built.alternating(shared=True), tapping(0), shared_module()],
+    [
+        hand_built.tiny(),
+        hand_built.alternating(),
+        hand_built.alternating(shared=True),
+        tapping(0),
+        shared_module(),
+        hand_built.tied_instance(),
+        hand_built.tapping_inside(),
+    ],
 )
 def test_names_of_values_and_bodies_do_not_matter(graph: Graph) -> None:
     assert architecture_hash(renamed(graph)) == architecture_hash(graph)
@@ -144,3 +152,13 @@ def test_one_pattern_has_one_hash_however_it_is_spelt() -> None:
 
 def test_what_is_tapped_matters() -> None:
     assert architecture_hash(tapping(0)) != architecture_hash(tapping(-1))
+
+
+def test_names_of_taps_do_not_matter() -> None:
+    here = architecture_hash(hand_built.tapping_inside(("first", "second"), later="second"))
+    assert here == architecture_hash(hand_built.tapping_inside(("second", "first"), later="first"))
+    assert here != architecture_hash(hand_built.tapping_inside(("first", "second"), later="first"))
+
+
+def test_which_length_a_body_is_called_at_matters() -> None:
+    assert architecture_hash(hand_built.two_lengths()) != architecture_hash(hand_built.two_lengths("time"))

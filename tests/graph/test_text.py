@@ -84,7 +84,16 @@ def test_any_nodes_read_back(nodes: list[Node], facts: dict[str, int]) -> None:
     assert repr(parse_graph(format_graph(graph))) == repr(graph)
 
 
-@pytest.mark.parametrize("graph", [hand_built.tiny(), hand_built.alternating(), hand_built.alternating(shared=True)])
+@pytest.mark.parametrize(
+    "graph",
+    [
+        hand_built.tiny(),
+        hand_built.alternating(),
+        hand_built.alternating(shared=True),
+        hand_built.tied_instance(),
+        hand_built.tapping_inside(),
+    ],
+)
 def test_a_model_reads_back(graph: Graph) -> None:
     assert parse_graph(format_graph(graph)) == graph
 

@@ -115,3 +115,21 @@ def test_an_extra_must_be_given_with_its_type() -> None:
 def test_a_given_instance_is_called_as_what_it_is() -> None:
     verify(shared_module())
     assert "calls other, but shared is ffn" in problems(shared_module("other"))
+
+
+def test_a_weight_of_an_instance_must_be_there() -> None:
+    verify(hand_built.tied_instance())
+    assert "embed has no weight table of type [vocab=32, dim=8]" in problems(hand_built.tied_instance("table"))
+
+
+def test_a_body_may_be_called_at_another_length() -> None:
+    verify(hand_built.two_lengths())
+    graph = hand_built.two_lengths()
+    wrong = with_node(graph, "main", "call_2", lambda n: replace(n, types=(hand_built.stream(),)))
+    assert "has type [batch, time, dim=8], but call makes [batch, time=target.time, dim=8]" in problems(wrong)
+
+
+def test_taps_leave_a_call_as_further_outputs() -> None:
+    verify(hand_built.tapping_inside())
+    graph = with_node(hand_built.tapping_inside(), "plain", "inner", lambda n: replace(n, types=n.types[:2]))
+    assert "but call makes [batch, time, dim=8], [batch, time, dim=8], [batch, time, dim=8]" in problems(graph)

@@ -52,18 +52,11 @@ def _reported(name: str, seq: int | None, graph: Graph) -> int | None:
     return cost(graph, seq=seq)[name].value
 
 
-def _causal(graph: Graph) -> int:
-    """Whether no attention and no convolution of the model reads a later position."""
-    return int(all(_is_causal(graph, key) for key in graph.bodies))
+def _causal(graph: Graph) -> int | None:
+    from tantra_dsl.graph.leaks import is_causal
 
-
-def _is_causal(graph: Graph, key: str) -> bool:
-    from tantra_dsl.graph.costs.masks import is_causal
-
-    nodes = graph.bodies[key].nodes
-    attends = (node for node in nodes if node.op in ("attend", "additive_attend"))
-    convolutions = (node for node in nodes if node.op == "conv1d")
-    return all(is_causal(node.attr("mask")) for node in attends) and all(node.attr("causal") for node in convolutions)
+    causal = is_causal(graph)
+    return None if causal is None else int(causal)
 
 
 _FIGURES: Final[dict[str, Callable[[Graph], int | None]]] = {

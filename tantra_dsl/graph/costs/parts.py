@@ -63,22 +63,22 @@ class PartTable:
         for node in self._graph.bodies[key].nodes:
             if node.op == "stack":
                 yield self._stack(node, times, depth)
-            elif node.op in ("call", "instance"):
-                yield self._call(key, node, costs[node.id], times, depth)
+            elif node.op == "call" or (node.op == "instance" and own.get(node.id)):
+                yield self._call(key, node, own.get(node.id, []), costs[node.id], times, depth)
             elif own.get(node.id) or costs[node.id].flops.total != Amount():
                 yield self._primitive(key, node, own.get(node.id, []), costs[node.id], times)
 
     def _weights_by_reader(self, key: str) -> dict[str, list[Node]]:
-        """The weights of a body by the first node that reads each; what reads a weight is shown with it."""
+        """What holds weights in a body, by the first node that reads it: there its weights are shown."""
         nodes = self._graph.bodies[key].nodes
-        weights = {node.id: node for node in nodes if node.op == "param"}
+        holders = {node.id: node for node in nodes if node.op in ("param", "instance")}
         readers: dict[str, list[Node]] = {}
         for node in nodes:
             for ref in node.inputs:
-                weight = weights.pop(ref.node, None)
-                if weight is not None:
-                    readers.setdefault(node.id, []).append(weight)
-        return readers | {id: [weight] for id, weight in weights.items()}
+                holder = holders.pop(ref.node, None) if node.op != "weight" else None
+                if holder is not None:
+                    readers.setdefault(node.id, []).append(holder)
+        return readers | {id: [holder] for id, holder in holders.items()}
 
     def _stack(self, node: Node, times: _Times, depth: int) -> Part:
         counts = layer_counts(node)
@@ -102,14 +102,16 @@ class PartTable:
         parts = tuple(self._inside(key, inner, depth - 1)) if depth else ()
         return self._part(name, "layer", node, self._forward.body(key), params, inner, (), parts)
 
-    def _call(self, key: str, node: Node, forward: Forward, times: _Times, depth: int) -> Part:
-        params = self._owned(key, [node], times)
-        used = node.attr("body").key
-        own = _Times(times.uses, times.copies if params[0] else 0)
-        deeper = depth and key == self._graph.root and node.op == "call"
-        parts = tuple(self._inside(used, own, depth - 1)) if deeper else ()
-        kind = self._graph.bodies[used].definition
-        return self._part(node.attr("name") or node.id, kind, node, forward, params, times, (), parts)
+    def _call(self, key: str, node: Node, held: list[Node], forward: Forward, times: _Times, depth: int) -> Part:
+        """A call with the weights that it owns, or is the first to read."""
+        params = self._owned(key, [node, *held], times)
+        used = self._graph.body_of(node)
+        owns = any(self._parameters.node_total(owner) for owner in (node, *held) if owner.op != "param")
+        inner = _Times(times.uses, times.copies if owns else 0)
+        parts = tuple(self._inside(used.key, inner, depth - 1)) if depth and key == self._graph.root else ()
+        telling = parts if len(parts) > 1 and any(part.kind != "map" for part in parts) else ()
+        name = str(held[0].attr("name") if held else node.attr("name") or node.id)
+        return self._part(name, used.definition, node, forward, params, times, (), telling)
 
     def _primitive(self, key: str, node: Node, weights: list[Node], forward: Forward, times: _Times) -> Part:
         name = str(weights[0].attr("name")).removesuffix(".weight") if weights else node.id

@@ -97,7 +97,7 @@ class _Costing:
     def _flops(self) -> Iterator[tuple[str, Figure]]:
         flops = self.forward.body(self.graph.root).flops
         tokens = self.batch * self.seq
-        total = Figure.of(flops.total, f"products + attention + scans, for {self.batch} x {self.seq} tokens")
+        total = Figure.of(flops.total, f"products + attention + scans, for {self.batch} x {self.seq:,} tokens")
         for name in ("products", "attention", "scans"):
             yield f"flops_{name}", Figure.of(getattr(flops, name), FORMULAS[name])
         yield "flops_attention_dense", Figure.of(flops.dense, FORMULAS["dense"])
@@ -112,14 +112,14 @@ class _Costing:
     def _per_token(self, total: Figure, tokens: int) -> Figure:
         if not self.timed:
             return Figure(None, "the model has no time axis of its inputs", "unknown")
-        return total.map(lambda f: f // tokens, f"flops_forward / {tokens} tokens")
+        return total.map(lambda f: f // tokens, f"flops_forward / {tokens:,} tokens")
 
     def _decoding(self) -> Iterator[tuple[str, Figure]]:
         kept, size = self.forward.body(self.graph.root).kept, self.cache_bytes
         layers = sum(kept.grows.values())
         widths = " + ".join(_site(*site, count) for site, count in sorted(kept.grows.items(), key=str)) or "0"
         yield "kv_bytes_per_token", Figure(kept.per_token * size, f"({widths}) * {size} bytes, in {layers} attentions")
-        formula = f"as kv_bytes_per_token, times {self.seq} tokens or the window where that is less"
+        formula = f"as kv_bytes_per_token, times {self.seq:,} tokens or the window where that is less"
         yield "kv_bytes", Figure(kept.at(self.seq) * size, formula)
         memory = sum(width * self._extent(extent) * count for (width, extent), count in kept.memory.items())
         yield (
