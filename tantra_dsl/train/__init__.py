@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
@@ -27,16 +28,24 @@ def train(
     to resume; a ``spec`` given as well must be the run's. ``progress`` None shows nothing.
     Raises SpecError for everything that a user can get wrong, and ValueError for a misuse of this function.
     """
-    from tantra_dsl.train import start
+    from tantra_dsl.train import folder, request
 
-    stream = start.default_stream() if progress == "stdout" else progress
+    stream = sys.stdout if progress == "stdout" else progress
     if resume is not None:
         if load is None or data is not None or out is not None:
             raise ValueError("resume needs load, and takes neither data nor out: the run folder says both")
-        return start.run(start.resume_request(Path(resume), spec, load, device, stream))
-    if spec is None:
+        asked = request.resume_request(Path(resume), spec, load, device, stream)
+    elif spec is None:
         raise ValueError("train needs a spec, or a run folder to resume")
-    return start.run(start.new_request(spec, data, None if out is None else Path(out), device, stream))
+    else:
+        asked = request.new_request(spec, data, None if out is None else Path(out), device, stream)
+    request.check(asked)
+    with folder.locked(asked.folder):
+        if not asked.resumed:
+            folder.require_empty(asked.folder)
+        from tantra_dsl.train import start
+
+        return start.run(asked)
 
 
 def sample(

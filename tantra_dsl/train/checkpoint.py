@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from tantra_dsl.diagnostics.core import Diagnostic, SpecError
+from tantra_dsl.diagnostics.training import BadCheckpoint, NoCheckpoint, at_path
 from tantra_dsl.train.files import flush_folder, sha256, write_durably, write_tensors
 
+Read = TypeVar("Read")
 FILES = ("weights.safetensors", "state.safetensors", "state.json")
 
 
@@ -181,3 +184,33 @@ def restore_random(state: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(state["random/cpu"])
     if device.type == "cuda" and "random/cuda" in state:
         torch.cuda.set_rng_state(state["random/cuda"], device)
+
+
+def first_good(folder: Path, order: list[Path], read: Callable[[Path], Read]) -> tuple[Read, Path, list[Diagnostic]]:
+    """What ``read`` returns for the first undamaged one of ``order``, its place, and a warning for each before it.
+
+    Raises SpecError with R0306 where none is good.
+    """
+    faults: list[tuple[Path, str]] = []
+    for path in order:
+        try:
+            found = read(path)
+        except Damaged as damage:
+            faults.append((path, str(damage)))
+            continue
+        warnings: list[Diagnostic] = [_warning(bad, reason, path) for bad, reason in faults]
+        return found, path, warnings
+    damaged = tuple(f"{path.name}: {reason}" for path, reason in faults)
+    raise SpecError([NoCheckpoint(span=at_path(folder), folder=str(folder), damaged=damaged)])
+
+
+def _warning(bad: Path, reason: str, used: Path) -> BadCheckpoint:
+    return BadCheckpoint(span=at_path(bad), checkpoint=str(bad), reason=reason, fallback=used.name)
+
+
+def set_aside(folders: list[Path]) -> None:
+    """Takes damaged checkpoints out of the count, under a name that keeps them for inspection."""
+    for folder in folders:
+        aside = folder.with_name(f"damaged-{folder.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder, aside)

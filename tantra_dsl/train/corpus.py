@@ -20,6 +20,7 @@ from tantra_dsl.diagnostics.training import NoData, VocabTooSmall, WrongDataForm
 from tantra_dsl.semantics.recipe import DataSource, Recipe
 from tantra_dsl.semantics.recipe_keys import BUNDLED
 from tantra_dsl.train import text, tokenizer
+from tantra_dsl.train.files import told
 from tantra_dsl.train.objective import Objective
 from tantra_dsl.train.tokenizer import Tokenizer
 
@@ -57,14 +58,22 @@ def load_corpus(source: DataSource | None, objective: Objective, recipe: Recipe,
     Raises SpecError for data that is missing, malformed, of the wrong form, or has too many tokens for the model.
     """
     span = recipe.span("data")
-    if source is None:
-        raise SpecError([NoData(span=span, bundled=BUNDLED)])
-    _check_form(source, objective, recipe)
-    files = text.read(text.locate(source, bases, span), span)
+    files = text.read(find_data(source, objective, recipe, bases), span)
     digest = _digest(files, objective, recipe)
     corpus = _cached(digest, fallback) or _build(files, digest, objective, recipe, fallback)
     _check_vocab(corpus.tokenizer, objective, recipe)
     return corpus
+
+
+def find_data(
+    source: DataSource | None, objective: Objective, recipe: Recipe, bases: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """The files to train on, unread. Raises SpecError with R0201, R0202 or R0209."""
+    span = recipe.span("data")
+    if source is None:
+        raise SpecError([NoData(span=span, bundled=BUNDLED)])
+    _check_form(source, objective, recipe)
+    return text.locate(source, bases, span)
 
 
 def _check_form(source: DataSource, objective: Objective, recipe: Recipe) -> None:
@@ -214,7 +223,8 @@ def _keep(digest: str, made: Tokenizer, arrays: dict[str, Array], fallback: Path
     try:
         return _write(first, digest, made, arrays)
     except OSError:
-        return _write(second, digest, made, arrays)
+        with told(fallback):
+            return _write(second, digest, made, arrays)
 
 
 def _write(folder: Path, digest: str, made: Tokenizer, arrays: dict[str, Array]) -> Corpus:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING
 
 from tantra_dsl.train.protocol import SpecLike
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MOST = 12
 

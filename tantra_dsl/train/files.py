@@ -96,6 +96,8 @@ def told(folder: Path, resumable: bool = False) -> Iterator[None]:
     """Turns a refusal of the operating system into a diagnostic: R0303 for a full disk, else R0302."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         path = str(error.filename or folder)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

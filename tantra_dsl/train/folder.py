@@ -12,24 +12,15 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tantra_dsl.diagnostics.core import Diagnostic, SpecError
-from tantra_dsl.diagnostics.training import (
-    BadCheckpoint,
-    FolderInUse,
-    FolderNotEmpty,
-    NoCheckpoint,
-    NotARun,
-    at_path,
-)
-from tantra_dsl.train import checkpoint
+from tantra_dsl.diagnostics.core import SpecError
+from tantra_dsl.diagnostics.training import FolderInUse, FolderNotEmpty, NotARun, at_path
 from tantra_dsl.train.files import replace_text, told
-
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -122,16 +113,31 @@ def _first_free(base: Path) -> Path:
 def locked(folder: RunFolder) -> Iterator[None]:
     """Makes the folder and holds its lock; the system drops the lock when the process ends, however it ends.
 
-    Raises SpecError with R0301 while another process holds it, and with R0302 where it cannot be written.
+    A failure before the folder is a run leaves nothing behind. Raises SpecError with R0301 while another process holds
+    the lock, and with R0302 where the folder cannot be written.
     """
+    is_new = not folder.path.exists()
     with told(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _take(handle, folder)
-        yield
+        with _undone(folder, is_new):
+            yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _undone(folder: RunFolder, is_new: bool) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        if is_new and not folder.is_run:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        elif not folder.is_run:
+            (folder.path / ".lock").unlink(missing_ok=True)
+        raise
 
 
 def _take(handle: int, folder: RunFolder) -> None:
@@ -144,27 +150,3 @@ def _take(handle: int, folder: RunFolder) -> None:
     with told(folder.path):
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
-
-
-def first_good(
-    folder: RunFolder, order: list[Path], read: Callable[[Path], Read]
-) -> tuple[Read, Path, list[Diagnostic]]:
-    """What ``read`` returns for the first undamaged checkpoint of ``order``, and a warning for each one before it.
-
-    Raises SpecError with R0306 where none is good.
-    """
-    faults: list[tuple[Path, str]] = []
-    for path in order:
-        try:
-            found = read(path)
-        except checkpoint.Damaged as damage:
-            faults.append((path, str(damage)))
-            continue
-        warnings: list[Diagnostic] = [_warning(bad, reason, path) for bad, reason in faults]
-        return found, path, warnings
-    damaged = tuple(f"{path.name}: {reason}" for path, reason in faults)
-    raise SpecError([NoCheckpoint(span=at_path(folder.path), folder=str(folder.path), damaged=damaged)])
-
-
-def _warning(bad: Path, reason: str, used: Path) -> BadCheckpoint:
-    return BadCheckpoint(span=at_path(bad), checkpoint=str(bad), reason=reason, fallback=used.name)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from tantra_dsl.diagnostics.core import Diagnostic, Sink, SpecError
 from tantra_dsl.diagnostics.training import ContextTooLong, NoEffectOnModel
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.semantics.recipe import DEFAULT_STEPS, Recipe
-from tantra_dsl.train.batches import Batches
 from tantra_dsl.train.schedule import factor, noam_peak, steps_of
+
+if TYPE_CHECKING:
+    from tantra_dsl.train.batches import Batches
 
 DEFAULT_CONTEXT = 256
 

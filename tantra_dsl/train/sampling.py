@@ -13,7 +13,7 @@ from torch import Tensor
 from tantra_dsl.diagnostics.core import SpecError
 from tantra_dsl.diagnostics.training import CannotSample, UnknownInPrompt, at_path
 from tantra_dsl.graph.model import Graph
-from tantra_dsl.train import checkpoint, folder, tokenizer
+from tantra_dsl.train import checkpoint, tokenizer
 from tantra_dsl.train.device import pick_device
 from tantra_dsl.train.folder import RunFolder
 from tantra_dsl.train.objective import root_inputs
@@ -78,7 +78,7 @@ def sample_run(path: Path, prompt: str, load: Loader, max_new: int, choice: Choi
     name = _input_name(spec.graph(), place)
     made = tokenizer.load(place.tokenizer.read_text())
     start = _prompt_ids(made, prompt, place)
-    weights, _, _ = folder.first_good(place, checkpoint.by_loss(place.checkpoints), checkpoint.load_weights)
+    weights, _, _ = checkpoint.first_good(path, checkpoint.by_loss(place.checkpoints), checkpoint.load_weights)
     module = spec.compile()
     load_weights(module, weights, place)
     module.to(pick_device(device)).eval()

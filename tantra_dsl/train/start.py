@@ -4,89 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from tantra_dsl.diagnostics.core import Diagnostic, Sink, SpecError
+from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 from tantra_dsl.diagnostics.training import DataChanged, OtherSpec, at_path
-from tantra_dsl.semantics.recipe import DataSource, Recipe
-from tantra_dsl.semantics.recipe_keys import BUNDLED
-from tantra_dsl.train import checkpoint, folder, tokenizer
+from tantra_dsl.semantics.recipe import Recipe
+from tantra_dsl.train import checkpoint, tokenizer
 from tantra_dsl.train.batches import make_batches
 from tantra_dsl.train.checkpoint import Checkpoint
 from tantra_dsl.train.corpus import Corpus, data_facts, load_corpus
 from tantra_dsl.train.curve import curve_of, draw, terminal
 from tantra_dsl.train.device import own_settings, pick_device, pick_precision
-from tantra_dsl.train.differences import differences, weight_differences
+from tantra_dsl.train.differences import weight_differences
 from tantra_dsl.train.files import replace_text, told
 from tantra_dsl.train.folder import RunFolder
 from tantra_dsl.train.loop import Run
 from tantra_dsl.train.metrics import Metrics
 from tantra_dsl.train.objective import objective_of
 from tantra_dsl.train.optim import make_optimizers
-from tantra_dsl.train.plan import check_effects, context_of, make_plan, peak_of
+from tantra_dsl.train.plan import context_of, make_plan, peak_of
 from tantra_dsl.train.progress import Progress, clock
-from tantra_dsl.train.protocol import Loader, Model, RunResult, SpecLike
+from tantra_dsl.train.protocol import Model, RunResult
+from tantra_dsl.train.request import Request
 from tantra_dsl.train.roles import weight_roles
 
 
-@dataclass(frozen=True)
-class Request:
-    """What was asked for: a spec or a run to resume (or both), and where to show progress."""
-
-    spec: SpecLike
-    data: DataSource | None
-    bases: tuple[Path, ...]
-    folder: RunFolder
-    resumed: bool
-    device: torch.device
-    stream: TextIO | None
-
-
-def source_of(data: str) -> DataSource:
-    """The source that ``--data`` names: a bundled text, a TSV of pairs, or a path."""
-    if data in BUNDLED and not Path(data).exists():
-        return DataSource("bundled", data)
-    return DataSource("pairs" if data.endswith(".tsv") else "path", data)
-
-
-def new_request(spec: SpecLike, data: str | None, out: Path | None, device: str, stream: TextIO | None) -> Request:
-    """A request for a new run."""
-    recipe = spec.recipe()
-    source = source_of(data) if data is not None else recipe.data
-    place = folder.fresh(out, spec.name)
-    beside = Path(recipe.span("data").source.name).parent
-    bases = (Path.cwd(),) if data is not None else (beside, Path.cwd())
-    return Request(spec, source, bases, place, False, pick_device(device), stream)
-
-
-def resume_request(resume: Path, spec: SpecLike | None, load: Loader, device: str, stream: TextIO | None) -> Request:
-    """A request to go on with the run in ``resume``. Raises SpecError with R0307, or R0304 for another ``spec``."""
-    place = RunFolder(resume)
-    facts = place.read_facts()
-    kept = load(place.spec)
-    chosen = kept if spec is None else spec
-    if chosen.hash() != facts["hash"]:
-        found = differences(kept, chosen)
-        raise SpecError([OtherSpec(span=at_path(resume), folder=str(resume), differences=found)])
-    source = DataSource(**facts["data"])
-    return Request(chosen, source, (Path.cwd(),), place, True, pick_device(device), stream)
-
-
 def run(request: Request) -> RunResult:
-    """Carries out a request."""
-    with folder.locked(request.folder), own_settings():
-        if not request.resumed:
-            folder.require_empty(request.folder)
-        with told(request.folder.path):
-            checkpoint.clear_leftovers(request.folder.checkpoints)
+    """Carries out a request that was checked and whose folder is locked."""
+    with told(request.folder.path, resumable=request.resumed), own_settings():
+        checkpoint.clear_leftovers(request.folder.checkpoints)
         made = _set_up(request)
         with contextlib.closing(made.metrics):
             made.go()
@@ -98,7 +49,6 @@ def run(request: Request) -> RunResult:
 
 def _set_up(request: Request) -> Run:
     spec, recipe, graph = request.spec, request.spec.recipe(), request.spec.graph()
-    _check_effects(recipe, request)
     objective = objective_of(graph, recipe.span("data"))
     context = context_of(recipe, graph)
     corpus = load_corpus(request.data, objective, recipe, request.bases, request.folder.path)
@@ -107,32 +57,26 @@ def _set_up(request: Request) -> Run:
     loaded = _last_checkpoint(request, corpus)
     module = spec.compile()
     cast(Model, module).init_weights(recipe.seed)
-    module.to(request.device)
+    device = pick_device(request.device)
+    module.to(device)
     optimizers = make_optimizers(
         module, recipe.optimizer, weight_roles(graph), objective.vocab, peak_of(recipe, graph, plan.steps)
     )
     torch.manual_seed(recipe.seed)
-    precision = pick_precision(recipe.precision, request.device)
+    precision = pick_precision(recipe.precision, device)
     step = loaded[0].position.step if loaded else 0
     with told(request.folder.path, resumable=step > 0):
-        _write_facts(request, corpus, precision)
+        _write_facts(request, corpus, device, precision)
         metrics = Metrics(request.folder.metrics, step)
     every = max(1, plan.steps // 20)
     made = Run(
         module, _forward(module, recipe), optimizers, batches, plan, request.folder, metrics,
-        Progress(request.stream, every), request.device, precision, spec.hash(),
+        Progress(request.stream, every), device, precision, spec.hash(),
     )  # fmt: skip
     _announce(made, request, corpus)
     if loaded:
         _restore(made, *loaded)
     return made
-
-
-def _check_effects(recipe: Recipe, request: Request) -> None:
-    sink = Sink()
-    check_effects(recipe, request.spec.graph(), sink)
-    if sink.errors:
-        raise SpecError(sink.sorted())
 
 
 def _forward(module: nn.Module, recipe: Recipe) -> Any:
@@ -141,7 +85,7 @@ def _forward(module: nn.Module, recipe: Recipe) -> Any:
     return torch.compile(loss) if recipe.compile else loss
 
 
-def _write_facts(request: Request, corpus: Corpus, precision: str) -> None:
+def _write_facts(request: Request, corpus: Corpus, device: torch.device, precision: str) -> None:
     """Writes ``run.json`` at the start; on resumption only the spec, whose recipe may have changed."""
     spec, place = request.spec, request.folder
     if request.resumed:
@@ -151,7 +95,7 @@ def _write_facts(request: Request, corpus: Corpus, precision: str) -> None:
     facts = {
         "name": spec.name, "hash": spec.hash(), "data": data_facts(request.data, request.bases),
         "data_digest": corpus.digest, "tokenizer": corpus.tokenizer.kind, "precision": precision,
-        "device": str(request.device), "threads": torch.get_num_threads(),
+        "device": str(device), "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "chip": platform.processor() or platform.machine(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -183,7 +127,8 @@ def _last_checkpoint(request: Request, corpus: Corpus) -> tuple[Checkpoint, list
     order = checkpoint.listed(place.checkpoints)
     if not order:
         return None
-    found, _, warnings = folder.first_good(place, order, checkpoint.load)
+    found, path, warnings = checkpoint.first_good(place.path, order, checkpoint.load)
+    checkpoint.set_aside(order[: order.index(path)])
     return found, warnings
 
 
@@ -216,14 +161,16 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], place: RunFol
 def _finish(made: Run, request: Request) -> RunResult:
     """Takes the final loss over the whole validation part, draws the curve, and says how to go on."""
     held = None
-    if made.plan.recipe.validation and not made.interrupted:
+    stopped = made.interrupted and made.step < made.plan.steps
+    if made.plan.recipe.validation and not stopped:
         held = made.evaluate(None)
-        made.metrics.log(made.step, {"final_validation_loss": held})
+        if not any("final_validation_loss" in entry for entry in made.metrics.entries):
+            made.metrics.log(made.step, {"final_validation_loss": held})
     with told(request.folder.path, resumable=True):
         _show_curve(made, request)
-    for line in _last_words(made, held):
+    for line in _last_words(made, held, stopped):
         made.progress.say(line)
-    return RunResult(made.folder.path, made.step, made.loss, held, made.seconds, made.interrupted, tuple(made.warnings))
+    return RunResult(made.folder.path, made.step, made.loss, held, made.seconds, stopped, tuple(made.warnings))
 
 
 def _show_curve(made: Run, request: Request) -> None:
@@ -235,16 +182,11 @@ def _show_curve(made: Run, request: Request) -> None:
         made.progress.say(text)
 
 
-def _last_words(made: Run, held: float | None) -> Iterator[str]:
+def _last_words(made: Run, held: float | None, stopped: bool) -> Iterator[str]:
     path = made.folder.path
-    if made.interrupted and made.step < made.plan.steps:
+    if stopped:
         yield f"stopped after step {made.step} and saved; go on with: tantra train --resume {path}"
         return
     loss = "" if held is None else f"validation loss {held:.4f} nats, "
     yield f"done: {loss}{made.step} steps in {clock(made.seconds)}; curve in {path / 'loss.png'}"
     yield f"sample with: tantra sample {path} --prompt TEXT"
-
-
-def default_stream() -> TextIO:
-    """Where progress goes unless asked otherwise."""
-    return sys.stdout

@@ -85,7 +85,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Characters:
-    """One token per character of a sorted alphabet."""
+    """One token per character of ``alphabet``, which is sorted."""
 
     alphabet: str
     specials: tuple[str, ...] = ()
@@ -104,9 +104,9 @@ class Characters:
         """Index of each character in the alphabet."""
         points = _code_points(text)
         ids = np.searchsorted(self._codes, points).astype(np.uint32)
-        unknown = self._codes[np.minimum(ids, self.base - 1)] != points
-        if unknown.any():
-            raise UnknownCharacters([chr(point) for point in np.unique(points[unknown])])
+        strange = np.setdiff1d(points, self._codes)
+        if strange.size:
+            raise UnknownCharacters([chr(point) for point in strange])
         return ids
 
     def token_bytes(self, token: int) -> bytes:
