@@ -99,7 +99,7 @@ class _Canon:
             return self._input(body, node, slots[node.id])
         if node.op == "param":
             started = (_attr(node.attr("init")), node.attr("decay")) if self.starts else ()
-            return "param", self._name(node), _type(node.type), started
+            return "param", self._name(node), _type(node.type), bool(node.attr("trained", True)), started
         if node.op in ("call", "instance"):
             used = self.bodies[node.attr("body").key].digest
             return node.op, self._name(node), node.attr("instance"), used, inputs

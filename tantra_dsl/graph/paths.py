@@ -12,12 +12,16 @@ from tantra_dsl.graph.types import TensorType
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """A learned tensor: its ``state_dict`` key, shape, start and whether weight decay applies to it."""
+    """A tensor that the model keeps: its ``state_dict`` key, shape, start, and whether weight decay applies to it.
+
+    One that is not ``trained`` is a buffer: it is no parameter.
+    """
 
     path: str
     shape: tuple[int, ...]
     init: Init
     decay: bool
+    trained: bool = True
 
     @property
     def count(self) -> int:
@@ -34,11 +38,16 @@ def body_weights(graph: Graph, body: Body, prefix: str = "") -> Iterator[Weight]
     """Every weight that an instance of ``body`` owns, with ``prefix`` before its path."""
     for node in body.nodes:
         if node.op == "param":
-            yield Weight(prefix + node.attr("name"), weight_shape(node), node.attr("init"), node.attr("decay"))
+            yield _weight(node, prefix)
         elif node.op == "stack":
             yield from _stack_weights(graph, node, f"{prefix}{node.attr('name')}.")
         elif owns_body(node):
             yield from body_weights(graph, graph.body_of(node), f"{prefix}{node.attr('name')}.")
+
+
+def _weight(node: Node, prefix: str) -> Weight:
+    trained = bool(node.attr("trained", True))
+    return Weight(prefix + node.attr("name"), weight_shape(node), node.attr("init"), node.attr("decay"), trained)
 
 
 def type_of_weight(graph: Graph, body: Body, path: str) -> TensorType | None:
@@ -70,7 +79,7 @@ def body_parameter_counts(graph: Graph) -> dict[str, int]:
 def owned_count(node: Node, counts: dict[str, int]) -> int:
     """How many learned numbers ``node`` owns, given the ``counts`` of the bodies that it uses."""
     if node.op == "param":
-        return math.prod(weight_shape(node))
+        return math.prod(weight_shape(node)) if node.attr("trained", True) else 0
     if node.op == "stack":
         return sum(counts[key] * times for key, times in instance_counts(node).items())
     return counts[node.attr("body").key] if owns_body(node) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import hand_built
@@ -10,9 +11,11 @@ from hand_built import shared_module, with_body
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tantra_dsl.graph.model import BodyRef, Graph, Node, layer_bodies
+from tantra_dsl.graph.costs import cost
+from tantra_dsl.graph.model import BodyRef, Graph, Init, Node, layer_bodies
 from tantra_dsl.graph.paths import parameter_count, weights
 from tantra_dsl.graph.stacks import Layers, shortest_period
+from tantra_dsl.graph.types import TensorType
 
 
 @pytest.mark.parametrize(
@@ -92,3 +95,23 @@ def test_a_body_that_uses_itself_is_refused() -> None:
     looped = hand_built.block([graph.bodies["block"], hand_built.ffn()])
     with pytest.raises(ValueError, match="block uses itself"):
         parameter_count(with_body(graph, looped))
+
+
+def test_a_buffer_is_kept_but_is_no_parameter() -> None:
+    graph = models_with_buffer()
+    (buffer,) = (weight for weight in weights(graph) if not weight.trained)
+    assert buffer.path == "router_bias"
+    assert parameter_count(graph) == sum(weight.count for weight in weights(graph)) - buffer.count
+    assert cost(graph)["params"].value == parameter_count(graph)
+
+
+def models_with_buffer() -> Graph:
+    graph = hand_built.tiny()
+    extra = Node(
+        "buffer",
+        "param",
+        (),
+        (("decay", False), ("init", Init("constant", (0.0,))), ("name", "router_bias"), ("trained", False)),
+        (TensorType((hand_built.dim(4),)),),
+    )
+    return with_body(graph, replace(graph.main, nodes=(*graph.main.nodes, extra)))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
-from tantra_dsl.graph.paths import bottom_up, instance_counts, owns_body, used_bodies, weight_shape
+from tantra_dsl.graph.paths import bottom_up, owned_count, used_bodies
 
 
 class Parameters:
@@ -28,18 +27,13 @@ class Parameters:
 
     def node_total(self, node: Node) -> int:
         """Weights that ``node`` owns."""
-        return math.prod(weight_shape(node)) if node.op == "param" else self._below(node, self.total)
+        return owned_count(node, self.total)
 
     def node_active(self, key: str, node: Node) -> int:
         """Of the weights that ``node`` of body ``key`` owns, those that one token uses."""
         if node.op == "param":
             return int(self.node_total(node) * self._share(key, node.id))
-        return self._below(node, self.active)
-
-    def _below(self, node: Node, counts: dict[str, int]) -> int:
-        if node.op == "stack":
-            return sum(counts[key] * times for key, times in instance_counts(node).items())
-        return counts[node.attr("body").key] if owns_body(node) else 0
+        return owned_count(node, self.active)
 
     def _share(self, key: str, id: str) -> Fraction:
         """The part of the tensor ``id`` of body ``key`` that one token uses."""

@@ -154,7 +154,7 @@ class _Walk:
         self._new((node.id, 0), Storage(size, "weight" if node.attr("kind") == "param" else slot), flow)
 
     def _param(self, node: Node) -> None:
-        self._new((node.id, 0), Storage(0, "weight"), Flow(4, True))
+        self._new((node.id, 0), Storage(0, "weight"), Flow(4, bool(node.attr("trained", True))))
 
     def _instance(self, node: Node) -> None:
         """Nothing is computed."""
