@@ -101,8 +101,10 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
 
 def parameters(body: Body, names: dict[Ref, str]) -> list[str]:
     """The body's inputs as annotated parameters."""
-    kinds = {node.id: "nn.Module" if node.attr("kind") == "module" else "Tensor" for node in body.inputs}
-    return [f"{name}: {kinds[ref.node]}" for ref, name in names.items()]
+    owners = {node.inputs[0].node for node in body.nodes if node.op == "weight"}
+    kinds = {"module": "nn.Module"}
+    types = {n.id: "Any" if n.id in owners else kinds.get(n.attr("kind"), "Tensor") for n in body.inputs}
+    return [f"{name}: {types[ref.node]}" for ref, name in names.items()]
 
 
 def signature(name: str, parameters: list[str], cached: bool, indent: int, returns: str) -> list[str]:
@@ -181,7 +183,8 @@ def _weight(node: Node, weights: Weights) -> tuple[str, Expr]:
     if prefix in weights.layers:
         return prefix, Expr(weights.layers[prefix].constructor)
     sizes = ", ".join(map(str, weight_shape(node)))
-    return path, call("nn.Parameter", call("torch.empty", sizes or "()"))
+    kind = "nn.Parameter" if node.attr("trained", True) else "nn.Buffer"
+    return path, call(kind, call("torch.empty", sizes or "()"))
 
 
 def inits_table(callables: Callables, body: Body) -> list[str]:

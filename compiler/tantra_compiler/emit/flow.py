@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tantra_compiler.emit.names import free, identifier
 from tantra_dsl.graph.model import Body, Node, Ref
 
-ATOMS = frozenset({"input", "param", "instance"})
+ATOMS = frozenset({"input", "param", "instance", "weight"})
 
 
 @dataclass
@@ -130,9 +130,7 @@ def wanted_name(node: Node, out: int) -> str:
     """What a value would best be called: its equation's variable, else its node."""
     if node.target is not None:
         parts = [part.strip() for part in node.target.split(",")]
-        if len(parts) == len(node.types):
-            return parts[out]
-        return node.target if len(node.types) == 1 else f"{node.target}_{out}"
+        return parts[out] if out < len(parts) else f"{parts[0]}_{out}"
     base = _NOUNS.get(node.op, node.op) if re.fullmatch(rf"{node.op}(_\d+)?", node.id) else node.id
     return base if len(node.types) == 1 else f"{base}_{out}"
 

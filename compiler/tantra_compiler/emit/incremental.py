@@ -196,7 +196,7 @@ def _uses_cache(body: Body, node: Node, incremental: Incremental, users: set[str
 
 def is_kept(body: Body, node: Node, incremental: Incremental) -> bool:
     """Whether ``node`` is computed once and kept while decoding: it depends on inputs, yet not on what grows."""
-    if node.op in ("input", "param", "instance") or not node.types or not incremental.possible:
+    if node.op in ("input", "param", "instance", "weight") or not node.types or not incremental.possible:
         return False
     still = [t for t in node.types if not incremental.streams(t) and any(d.size.terms for d in t.dims)]
     if len(still) != len(node.types) or len(node.types) != 1:

@@ -41,7 +41,8 @@ class Weights:
                 self.alone.update({node.attr("name"): node for node in group.values()})
 
     def _layer(self, prefix: str, group: dict[str, Node]) -> Layer | None:
-        if not set(group) <= {"weight", "bias"} or "weight" not in group:
+        trained = all(node.attr("trained", True) for node in group.values())
+        if not set(group) <= {"weight", "bias"} or "weight" not in group or not trained:
             return None
         refs = tuple(Ref(group[leaf].id) for leaf in ("weight", "bias") if leaf in group)
         for node in self.body.nodes:
@@ -90,6 +91,8 @@ def whole_layer(body: Body) -> str | None:
     names = tuple(node.attr("name") for node in weights)
     expected = (Ref(inputs[0].id), *(Ref(node.id) for node in weights))
     if names not in (("weight",), ("weight", "bias")) or work[0].inputs != expected:
+        return None
+    if not all(node.attr("trained", True) for node in weights):
         return None
     if [ref for _, ref in body.outputs] != [Ref(work[0].id)]:
         return None

@@ -144,6 +144,8 @@ class _Attempt:
         node = self.body.node(ref.node)
         if node.op in ("param", "instance"):
             return Expr(member("self", node.attr("name")))
+        if node.op == "weight":
+            return Expr(member(self.value(node.inputs[0]).text, node.attr("path")))
         expr = self._kept(node, self.expr(node))
         self.inside[node.id] = expr.text
         return expr

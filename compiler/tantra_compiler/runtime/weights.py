@@ -41,7 +41,9 @@ def weight_at(module: nn.Module, path: str) -> Tensor:
         child = module._modules[parent]
         assert child is not None
         module = child
-    weight = module._parameters[name]
+    weight = module._parameters.get(name)
+    if weight is None:
+        weight = module._buffers[name]
     assert weight is not None
     return weight
 
@@ -56,7 +58,10 @@ class Part(nn.Module):
 
 def child(module: nn.Module, name: str) -> Any:
     """The child or weight called ``name``, also where a module has a method of that name."""
-    return module._modules[name] if name in module._modules else module._parameters[name]
+    for table in (module._modules, module._parameters, module._buffers):
+        if name in table:
+            return table[name]
+    raise AttributeError(name)
 
 
 def start_weight(weight: Tensor, kind: str, values: tuple[float, ...], generator: torch.Generator) -> None:
