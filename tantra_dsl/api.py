@@ -130,6 +130,8 @@ class Spec:
     def _elaborated(self) -> model.Elaborated:
         prelude, standard = library.prelude()
         merged = self.merged
+        if self._sink.errors:
+            return model.Elaborated()
         result = model.elaborate(self.unit, merged, prelude, standard, self._sink)
         if result.graph is not None:
             expectations.check(result, self._sink)

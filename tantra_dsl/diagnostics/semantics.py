@@ -78,6 +78,7 @@ class NameClash(Diagnostic):
     code: ClassVar[str] = "N0104"
     name: str
     where: str
+    advice: str = ""
 
     @property
     def title(self) -> str:
@@ -85,7 +86,7 @@ class NameClash(Diagnostic):
 
     @property
     def help(self) -> str:
-        return "assign one of them to a variable of its own, or give it a label"
+        return self.advice or "assign one of them to a variable of its own, or give it a label"
 
 
 @dataclass(frozen=True, kw_only=True)

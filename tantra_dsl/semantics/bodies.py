@@ -14,7 +14,7 @@ import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.shared as shared
 import tantra_dsl.semantics.stacks as stacks
-from tantra_dsl.diagnostics.semantics import ExpectationFailed, MissingKey, Misplaced, NoEffect, UnknownKey, WrongType
+from tantra_dsl.diagnostics.semantics import ExpectationFailed, MissingKey, Misplaced, NameClash, UnknownKey, WrongType
 from tantra_dsl.graph.model import BodyRef
 from tantra_dsl.semantics.binding import Binding, bind, input_names, is_sublayer_form, parameters, require
 from tantra_dsl.semantics.frame import Frame
@@ -26,10 +26,11 @@ from tantra_dsl.syntax.source import Span
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sublayer:
-    """What a wiring calls ``f``: the sublayer and its label."""
+    """What a wiring calls ``f``: the sublayer, its label, and where its author wrote it."""
 
     callee: Value
     label: str
+    expr: tree.Expr
 
 
 @dataclass
@@ -101,7 +102,7 @@ def elaborate(
         definition = changed
     child = Frame(frame.session, function.name, frame, label, definition.span)
     child.call_site = span
-    child.arguments = function.arguments
+    child.given = {**binding.params, **binding.inputs}
     scope = Scope(function.scope, function.name)
     if layer is not None:
         child.layer = stacks.Layer(layer[0], layer[1], child)
@@ -223,7 +224,8 @@ def run_statements(definition: tree.Definition, scope: Scope, frame: Frame, pref
         elif isinstance(member, tree.Return):
             result = run_return(member.values, scope, frame, prefix)
         elif isinstance(member, tree.Expect):
-            run_expect(member, scope, frame)
+            if not run_expect(member, scope, frame):
+                return (POISON,), ("out",)
         elif not isinstance(member, tree.Let | tree.Share | tree.Definition):
             what = f"`{member.path}: ...`" if isinstance(member, tree.Entry) else "this"
             advice = "in equations, assign with `=` and end with `return`"
@@ -299,15 +301,16 @@ def name_targets(targets: tuple[str, ...], values: tuple[Value, ...], frame: Fra
     return values
 
 
-def run_expect(member: tree.Expect, scope: Scope, frame: Frame) -> None:
-    """Check what a definition demands of its parameters."""
+def run_expect(member: tree.Expect, scope: Scope, frame: Frame) -> bool:
+    """Check what a definition demands of its parameters; False where that is not met."""
     value = evaluate.evaluate(member.condition, scope, frame)
     if value is POISON or value is True:
-        return
+        return value is True
     names = sorted({n for n in _names(member.condition)})
     actual = tuple((name, plain(v)) for name in names if (v := _known_number(name, scope, frame)) is not None)
     text = member.condition.span.source.text[member.condition.span.start : member.condition.span.end]
     frame.session.report(ExpectationFailed(span=frame.user_span(member.span), text=f"`{text}`{frame.where()}", actual=actual))
+    return False
 
 
 def _names(expr: tree.Expr) -> list[str]:
@@ -341,9 +344,14 @@ def run_sublayers(definition: tree.Definition, scope: Scope, frame: Frame) -> Va
     thunk = scope.find("x")
     assert thunk is not None
     x = evaluate.force(thunk, frame)
+    seen: set[str] = set()
     for member in members:
         labelled = _labelled(member, scope, frame)
-        if labelled is not None:
+        if labelled is not None and labelled[0] in seen:
+            where = frame.path or frame.name
+            frame.session.report(NameClash(span=member.span, name=labelled[0], where=where, advice=f"label one of them: `second: {labelled[0]} {{ ... }}`"))
+        elif labelled is not None:
+            seen.add(labelled[0])
             x = _run_sublayer(labelled[0], labelled[1], member, wiring_thunk, x, frame)
             scope.bind_value("x", x)
     return x
@@ -381,7 +389,7 @@ def _run_sublayer(label: str, expr: tree.Expr, member: tree.Member, wiring: Thun
         else:
             frame.session.report(WrongType(span=expr.span, wanted="a sublayer", got=describe(callee)))
         return x
-    result = wire(evaluate.force(wiring, frame), Sublayer(callee, label), x, expr, frame)
+    result = wire(evaluate.force(wiring, frame), Sublayer(callee, label, expr), x, expr, frame)
     return x if result is POISON else result
 
 

@@ -57,7 +57,7 @@ def call(
     if callee is None:
         return _identity(arguments, frame)
     if isinstance(callee, bodies.Sublayer):
-        return call(callee.callee, arguments, expr, frame, frame.sites.get(id(callee), callee.label), stream=True)
+        return call(callee.callee, arguments, callee.expr, frame, callee.label, stream=True)
     if isinstance(callee, Instance):
         return shared.call(callee, arguments, expr, frame)
     if isinstance(callee, Sum):

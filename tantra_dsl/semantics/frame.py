@@ -12,7 +12,7 @@ from tantra_dsl.graph.model import Attr, Body, Ref
 from tantra_dsl.graph.rules import ShapeError
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.semantics.scope import Scope, Thunk
-from tantra_dsl.semantics.values import POISON, Bound, Poison, Tensor, is_number
+from tantra_dsl.semantics.values import POISON, Poison, Tensor, is_number
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import NOWHERE, Span
 
@@ -89,7 +89,7 @@ class Frame:
         self.variables: dict[str, Tensor] = {}
         self.scope: Scope = Scope()
         self.call_site: Span = NOWHERE
-        self.arguments: tuple[Bound, ...] = ()
+        self.given: dict[str, Thunk] = {}
         self.dim: Thunk | None = None
         self.layer: Any = None
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -134,7 +134,7 @@ class Frame:
         """Reserve ``name`` for a set of weights of this body."""
         if name in self.taken:
             where = self.path or f"model {self.name}"
-            self.session.report(NameClash(span=span, name=name, where=where))
+            self.session.report(NameClash(span=self.user_span(span), name=name, where=where))
         self.taken.add(name)
         return name
 
@@ -187,12 +187,14 @@ class Frame:
 
     def mismatch(self, error: ShapeError, inputs: list[Tensor], span: Span, what: str) -> Poison:
         """Report operands that do not fit, with where each comes from."""
-        notes = [] if self.user_span(span) is span else [Note(f"in {what}, here", span)]
+        notes = self._figures()
         for number in error.inputs:
             tensor = inputs[number]
-            origin = tensor.frame.builder.nodes[tensor.ref.node].origin
-            notes.append(Note(f"{tensor.type} comes from here", None if origin is NOWHERE else origin))
-        notes.extend(self._figures())
+            node = tensor.frame.builder.nodes[tensor.ref.node]
+            if node.op == "input" and self.user_span(span) is span:
+                notes.append(Note(f"{tensor.type} is the input `{node.id}` of {tensor.frame.name}"))
+            elif node.origin is not NOWHERE and self.user_span(node.origin) is node.origin:
+                notes.append(Note(f"{tensor.type} comes from here", node.origin))
         reason = error.reason + self.where()
         place = self.user_span(span)
         return self.session.report(ShapeMismatch(span=place, op=what, reason=reason, operands=tuple(notes)))
@@ -200,7 +202,7 @@ class Frame:
     def _figures(self) -> list[Note]:
         """The numbers that were given to the modules around, with the lines that set them."""
         notes = []
-        for bound in self.arguments:
-            if bound.name and bound.thunk.known and is_number(value := bound.thunk.peek()):
-                notes.append(Note(f"`{bound.name}` is set to {value} here", bound.span))
+        for name, thunk in self.given.items():
+            if thunk.known and thunk.expr is not None and is_number(value := thunk.peek()):
+                notes.append(Note(f"`{name}` is {value}, set here", thunk.span))
         return notes
