@@ -71,7 +71,11 @@ def _find(spec: str, sink: Sink) -> tuple[library.Unit | None, str]:
         before, _, after = spec.rpartition(":")
         if Path(before).exists() or before in library.shipped_models():
             path, wanted, spec = Path(before), after, before
-    if path.suffix in (".tantra", ".yaml", ".yml") or "/" in spec or (path.exists() and spec not in library.shipped_models()):
+    if (
+        path.suffix in (".tantra", ".yaml", ".yml")
+        or "/" in spec
+        or (path.exists() and spec not in library.shipped_models())
+    ):
         return reader.read(path), wanted
     shipped_path = library.shipped_models().get(spec)
     if shipped_path is None:
@@ -220,5 +224,3 @@ class Spec:
         from html import escape
 
         return f"<pre>{escape(self.to_text())}</pre>"
-
-

@@ -30,7 +30,13 @@ class BodyBuilder:
         return self._append(name, "input", (), {"name": name, "kind": kind, **attrs}, types)[0]
 
     def param(
-        self, name: str, dims: Sequence[Dim], init: Init, decay: bool = True, trained: bool = True, origin: Span = NOWHERE
+        self,
+        name: str,
+        dims: Sequence[Dim],
+        init: Init,
+        decay: bool = True,
+        trained: bool = True,
+        origin: Span = NOWHERE,
     ) -> Ref:
         """Add a weight called ``name`` (its path below this body)."""
         attrs: dict[str, Attr] = {"name": name, "init": init, "decay": decay}
@@ -71,9 +77,7 @@ class BodyBuilder:
         origin: Span = NOWHERE,
     ) -> tuple[Ref, ...]:
         id = self.free_id(wanted)
-        self.nodes[id] = Node(
-            id, op, inputs, tuple(sorted(attrs.items())), tuple(types), equation, target, origin
-        )
+        self.nodes[id] = Node(id, op, inputs, tuple(sorted(attrs.items())), tuple(types), equation, target, origin)
         return tuple(Ref(id, out) for out in range(max(1, len(types))))
 
     def free_id(self, wanted: str) -> str:

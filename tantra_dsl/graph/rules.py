@@ -143,7 +143,12 @@ def _conv1d(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     groups = attrs.get("groups", 1)
     channels = extent(last(types), "the number of channels")
     need(channels % groups == 0, f"{groups} groups do not divide {channels} channels", 0)
-    need(weight.dims[1].size.known == channels // groups, f"the weight {weight} does not fit {channels} channels in {groups} groups", 0, 1)
+    need(
+        weight.dims[1].size.known == channels // groups,
+        f"the weight {weight} does not fit {channels} channels in {groups} groups",
+        0,
+        1,
+    )
     dims = list(x.dims)
     stride = attrs.get("stride", 1)
     dims[time] = Dim("time", dims[time].size.scaled(Fraction(1, stride)))
@@ -155,10 +160,15 @@ def _conv1d(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _expert_linear(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     floating(types, 0)
     integral(types, 1)
-    x, experts, weight = types[0], types[1], types[2]
+    experts, weight = types[1], types[2]
     need(experts.rank == 3, f"the choice of experts is [batch, time, slots], but got {experts}", 1)
     need(weight.rank == 3, f"expert weights are [experts, out, in], but got {weight}", 2)
-    need(last(types).size == weight.dims[2].size, f"the experts read {weight.dims[2].size} channels, but the input has {last(types)}", 0, 2)
+    need(
+        last(types).size == weight.dims[2].size,
+        f"the experts read {weight.dims[2].size} channels, but the input has {last(types)}",
+        0,
+        2,
+    )
     return (TensorType((*experts.dims, weight.dims[1])),)
 
 
@@ -170,7 +180,9 @@ def _split(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     dim, sizes = last(types), attrs["sizes"]
     need(all(size > 0 for size in sizes), f"every part must be positive, but got {list(sizes)}", 0)
     width = extent(dim, "what is split")
-    need(sum(sizes) == width, f"the parts {' + '.join(map(str, sizes))} make {sum(sizes)}, but {dim.name} is {width}", 0)
+    need(
+        sum(sizes) == width, f"the parts {' + '.join(map(str, sizes))} make {sum(sizes)}, but {dim.name} is {width}", 0
+    )
     return tuple(types[0].with_last(Dim(dim.name, Size.of(size))) for size in sizes)
 
 
@@ -299,7 +311,11 @@ def _pool(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     weights = optional(types, attrs, 1).get("weights")
     if weights is not None:
         size = types[0].dims[axis].size
-        need(weights.rank > 0 and weights.dims[-1].size == size, f"needs one weight for each of {size}, but got {weights}", 1)
+        need(
+            weights.rank > 0 and weights.dims[-1].size == size,
+            f"needs one weight for each of {size}, but got {weights}",
+            1,
+        )
     return (_without(types[0], axis),)
 
 
@@ -405,11 +421,20 @@ def _check_heads(q: TensorType, k: TensorType, v: TensorType) -> None:
 def _attend(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     floating(types, 0, 1, 2)
     q, k, v = (_heads_first(types, i, name) for i, name in enumerate(("queries", "keys", "values")))
-    need(q.dims[3].size == k.dims[3].size, f"queries have head_dim {q.dims[3].size}, but keys have {k.dims[3].size}", 0, 1)
+    need(
+        q.dims[3].size == k.dims[3].size,
+        f"queries have head_dim {q.dims[3].size}, but keys have {k.dims[3].size}",
+        0,
+        1,
+    )
     _check_heads(q, k, v)
     sink = optional(types, attrs, 3).get("sink")
     if sink is not None:
-        need(sink.rank == 1 and sink.dims[0].size == q.dims[2].size, f"needs one sink for each of {q.dims[2].size} heads, but got {sink}", 3)
+        need(
+            sink.rank == 1 and sink.dims[0].size == q.dims[2].size,
+            f"needs one sink for each of {q.dims[2].size} heads, but got {sink}",
+            3,
+        )
     return (TensorType((*q.dims[:3], v.dims[3])),)
 
 
@@ -443,7 +468,12 @@ def _selective_scan(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 def _delta_scan(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     floating(types, 0, 1, 2, 3)
     q, k, v = (_heads_first(types, i, name) for i, name in enumerate(("queries", "keys", "values")))
-    need(q.dims[2:] == k.dims[2:] or [d.size for d in q.dims] == [d.size for d in k.dims], f"queries {q} do not match keys {k}", 0, 1)
+    need(
+        q.dims[2:] == k.dims[2:] or [d.size for d in q.dims] == [d.size for d in k.dims],
+        f"queries {q} do not match keys {k}",
+        0,
+        1,
+    )
     need(q.dims[2].size == v.dims[2].size, f"keys have {k.dims[2].size} heads, but values have {v.dims[2].size}", 1, 2)
     beta = types[3]
     need(beta.rank == 3 and beta.dims[2].size == v.dims[2].size, f"beta must be [batch, time, heads], but is {beta}", 3)
@@ -474,8 +504,18 @@ def _route(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
 @rule("combine_experts")
 def _combine_experts(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     y, weights = types
-    need(y.rank == 4 and weights.rank == 3, f"needs [batch, time, slots, dim] and [batch, time, slots], but got {y} and {weights}", 0, 1)
-    need(y.dims[2].size == weights.dims[2].size, f"{y.dims[2].size} outputs cannot be weighed by {weights.dims[2].size} weights", 0, 1)
+    need(
+        y.rank == 4 and weights.rank == 3,
+        f"needs [batch, time, slots, dim] and [batch, time, slots], but got {y} and {weights}",
+        0,
+        1,
+    )
+    need(
+        y.dims[2].size == weights.dims[2].size,
+        f"{y.dims[2].size} outputs cannot be weighed by {weights.dims[2].size} weights",
+        0,
+        1,
+    )
     return (_without(y, 2),)
 
 

@@ -13,7 +13,15 @@ from tantra_dsl.graph.model import Init
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import (
-    POISON, Bound, Function, Symbol, Tensor, Value, describe, is_callable, is_number,
+    POISON,
+    Bound,
+    Function,
+    Symbol,
+    Tensor,
+    Value,
+    describe,
+    is_callable,
+    is_number,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
@@ -63,7 +71,12 @@ def _mentions(node: object, name: str) -> bool:
     if isinstance(node, tuple):
         return any(_mentions(item, name) for item in node)
     if isinstance(node, tree.Node):
-        fields = (getattr(node, slot, None) for cls in type(node).__mro__ for slot in getattr(cls, "__slots__", ()) if slot != "span")
+        fields = (
+            getattr(node, slot, None)
+            for cls in type(node).__mro__
+            for slot in getattr(cls, "__slots__", ())
+            if slot != "span"
+        )
         return any(_mentions(value, name) for value in fields if isinstance(value, tree.Node | tuple))
     return False
 
@@ -82,7 +95,9 @@ def bind(function: Function, arguments: tuple[Bound, ...], frame: Frame, span: S
 class _Matcher:
     """Takes arguments one by one."""
 
-    def __init__(self, function: Function, definition: tree.Definition, frame: Frame, span: Span, binding: Binding) -> None:
+    def __init__(
+        self, function: Function, definition: tree.Definition, frame: Frame, span: Span, binding: Binding
+    ) -> None:
         self.definition = definition
         self.owner = f"{definition.kind} {function.name}"
         self.frame = frame
@@ -161,7 +176,9 @@ def require(binding: Binding, function: Function, frame: Frame, span: Span) -> b
     """Report hyper-parameters without a value; False where some are missing."""
     definition = function.definition
     assert definition is not None
-    missing = tuple(name for name, p in parameters(definition).items() if p.default is None and name not in binding.params)
+    missing = tuple(
+        name for name, p in parameters(definition).items() if p.default is None and name not in binding.params
+    )
     if missing and not binding.spoiled:
         owner = f"{definition.kind} {function.name}"
         frame.session.report(MissingKey(span=span, owner=owner, missing=missing, defined_at=definition.name_span))
@@ -177,7 +194,10 @@ _CHECKS: dict[str, tuple[str, Callable[[Value], bool]]] = {
     "module": ("a module", lambda v: v is None or is_callable(v) or v is POISON),
     "text": ("a text in quotes", lambda v: isinstance(v, str)),
     "list": ("a list", lambda v: isinstance(v, tuple)),
-    "init": ("an initialisation such as normal(0.02), or a number", lambda v: isinstance(v, Init | Function) or is_number(v)),
+    "init": (
+        "an initialisation such as normal(0.02), or a number",
+        lambda v: isinstance(v, Init | Function) or is_number(v),
+    ),
     "tensor": ("a tensor", lambda v: isinstance(v, Tensor) or references.is_tensor(v)),
 }
 
@@ -196,7 +216,7 @@ def typed(argument: Bound, parameter: tree.Parameter, scope: Scope | None, frame
 
 
 def _with_choices(parameter: tree.Parameter, definition_scope: Scope | None, around: Scope) -> Scope:
-    """The scope of an argument: the parameter's choices first, a definition ``<parameter>_<choice>`` where there is one."""
+    """The scope of an argument: the parameter's choices first, as ``<parameter>_<choice>`` if that is defined."""
     if len(parameter.choices) == 1:
         return around
     scope = Scope(around)

@@ -14,7 +14,7 @@ import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.shared as shared
 import tantra_dsl.semantics.stacks as stacks
-from tantra_dsl.diagnostics.semantics import ExpectationFailed, MissingKey, Misplaced, NameClash, UnknownKey, WrongType
+from tantra_dsl.diagnostics.semantics import ExpectationFailed, Misplaced, MissingKey, NameClash, UnknownKey, WrongType
 from tantra_dsl.graph.model import BodyRef
 from tantra_dsl.semantics.binding import Binding, bind, input_names, is_sublayer_form, parameters, require
 from tantra_dsl.semantics.frame import Frame
@@ -133,12 +133,18 @@ def _bind_inputs(
             default = defaults.get(name)
             if default is None:
                 owner = f"{definition.kind} {definition.name or ''}".strip()
-                frame.session.report(MissingKey(span=child.call_site, owner=owner, missing=(name,), defined_at=definition.name_span))
+                frame.session.report(
+                    MissingKey(span=child.call_site, owner=owner, missing=(name,), defined_at=definition.name_span)
+                )
                 return None
             scope.bind(name, Thunk(default, scope, child))
             continue
         value = evaluate.force(thunk, frame)
-        tensor = references.tensor(value, frame, thunk.span if thunk.expr else child.call_site) if value is not None else None
+        tensor = (
+            references.tensor(value, frame, thunk.span if thunk.expr else child.call_site)
+            if value is not None
+            else None
+        )
         if tensor is POISON:
             return None
         if tensor is None:
@@ -190,7 +196,9 @@ def run_body(definition: tree.Definition, scope: Scope, frame: Frame) -> tuple[t
     return run_statements(definition, scope, frame)
 
 
-def run_return(exprs: tuple[tree.Expr, ...], scope: Scope, frame: Frame, prefix: str = "") -> tuple[tuple[Value, ...], tuple[str, ...]]:
+def run_return(
+    exprs: tuple[tree.Expr, ...], scope: Scope, frame: Frame, prefix: str = ""
+) -> tuple[tuple[Value, ...], tuple[str, ...]]:
     """Evaluate what is returned, as one equation."""
     frame.begin()
     frame.sites.update(naming.assign(exprs, (), scope, frame.taken, prefix))
@@ -212,7 +220,9 @@ def _as_result(value: Value, expr: tree.Expr, frame: Frame) -> Value:
     return references.tensor(value, frame, expr.span)
 
 
-def run_statements(definition: tree.Definition, scope: Scope, frame: Frame, prefix: str = "") -> tuple[tuple[Value, ...], tuple[str, ...]]:
+def run_statements(
+    definition: tree.Definition, scope: Scope, frame: Frame, prefix: str = ""
+) -> tuple[tuple[Value, ...], tuple[str, ...]]:
     """Elaborate equations in order."""
     assert isinstance(definition.body, tree.Body)
     bind_members(definition.body.members, scope, frame)
@@ -229,10 +239,16 @@ def run_statements(definition: tree.Definition, scope: Scope, frame: Frame, pref
         elif not isinstance(member, tree.Let | tree.Share | tree.Definition):
             what = f"`{member.path}: ...`" if isinstance(member, tree.Entry) else "this"
             advice = "in equations, assign with `=` and end with `return`"
-            frame.session.report(Misplaced(span=member.span, what=what, where=f"the equations of {definition.kind} {frame.name}", advice=advice))
+            frame.session.report(
+                Misplaced(
+                    span=member.span, what=what, where=f"the equations of {definition.kind} {frame.name}", advice=advice
+                )
+            )
     report_unused(assigned, frame)
     if result is None:
-        frame.session.report(MissingKey(span=definition.span, owner=f"{definition.kind} {frame.name}", missing=("return",)))
+        frame.session.report(
+            MissingKey(span=definition.span, owner=f"{definition.kind} {frame.name}", missing=("return",))
+        )
         return (POISON,), ("out",)
     return result
 
@@ -306,10 +322,12 @@ def run_expect(member: tree.Expect, scope: Scope, frame: Frame) -> bool:
     value = evaluate.evaluate(member.condition, scope, frame)
     if value is POISON or value is True:
         return value is True
-    names = sorted({n for n in _names(member.condition)})
+    names = sorted(set(_names(member.condition)))
     actual = tuple((name, plain(v)) for name in names if (v := _known_number(name, scope, frame)) is not None)
     text = member.condition.span.source.text[member.condition.span.start : member.condition.span.end]
-    frame.session.report(ExpectationFailed(span=frame.user_span(member.span), text=f"`{text}`{frame.where()}", actual=actual))
+    frame.session.report(
+        ExpectationFailed(span=frame.user_span(member.span), text=f"`{text}`{frame.where()}", actual=actual)
+    )
     return False
 
 
@@ -349,7 +367,14 @@ def run_sublayers(definition: tree.Definition, scope: Scope, frame: Frame) -> Va
         labelled = _labelled(member, scope, frame)
         if labelled is not None and labelled[0] in seen:
             where = frame.path or frame.name
-            frame.session.report(NameClash(span=member.span, name=labelled[0], where=where, advice=f"label one of them: `second: {labelled[0]} {{ ... }}`"))
+            frame.session.report(
+                NameClash(
+                    span=member.span,
+                    name=labelled[0],
+                    where=where,
+                    advice=f"label one of them: `second: {labelled[0]} {{ ... }}`",
+                )
+            )
         elif labelled is not None:
             seen.add(labelled[0])
             x = _run_sublayer(labelled[0], labelled[1], member, wiring_thunk, x, frame)
@@ -402,7 +427,9 @@ def wire(wiring: Value, sublayer: Sublayer, x: Value, expr: tree.Expr, frame: Fr
         value = calls.call_with(sublayer.callee, [x], expr, frame, sublayer.label)
         return name_targets(("x",), calls.results(value)[:1], frame)[0]
     if not isinstance(wiring, Function) or wiring.kind != "wiring":
-        return frame.session.report(WrongType(span=expr.span, wanted="a wiring such as pre(layernorm)", got=describe(wiring), where="`wiring`"))
+        return frame.session.report(
+            WrongType(span=expr.span, wanted="a wiring such as pre(layernorm)", got=describe(wiring), where="`wiring`")
+        )
     return _run_wiring(wiring, sublayer, x, expr, frame)
 
 
@@ -411,7 +438,11 @@ def _run_wiring(wiring: Function, sublayer: Sublayer, x: Value, expr: tree.Expr,
     assert definition is not None and wiring.scope is not None
     names = input_names(definition)
     if len(names) != 2:
-        return frame.session.report(WrongType(span=definition.span, wanted="two inputs, f and x", got=f"{len(names)}", where=f"wiring {wiring.name}"))
+        return frame.session.report(
+            WrongType(
+                span=definition.span, wanted="two inputs, f and x", got=f"{len(names)}", where=f"wiring {wiring.name}"
+            )
+        )
     binding = bind(wiring, wiring.arguments, frame, expr.span)
     if not require(binding, wiring, frame, wiring.span) or binding.spoiled:
         return POISON

@@ -17,7 +17,15 @@ from tantra_dsl.semantics.binding import input_names
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import (
-    POISON, Bound, Function, Instance, Stack, Sum, Tensor, Value, describe,
+    POISON,
+    Bound,
+    Function,
+    Instance,
+    Stack,
+    Sum,
+    Tensor,
+    Value,
+    describe,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 
@@ -47,12 +55,17 @@ def call_with(callee: Value, tensors: list[Value], site: tree.Expr, frame: Frame
 
 
 def call(
-    callee: Value, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Frame, label: str | None = None, stream: bool = False
+    callee: Value,
+    arguments: tuple[Bound, ...],
+    expr: tree.Expr,
+    frame: Frame,
+    label: str | None = None,
+    stream: bool = False,
 ) -> Value:
     """Call ``callee``. Without its tensor inputs the result is the callee with more of its arguments given.
 
-    ``label`` overrides the name of the weights; ``stream`` means that the first argument is what flows through (so that it
-    fills the unwritten ``x`` of a block).
+    ``label`` overrides the name of the weights; ``stream`` means that the first argument is what flows through, so
+    that it fills the unwritten ``x`` of a block.
     """
     if callee is None:
         return _identity(arguments, frame)
@@ -66,7 +79,9 @@ def call(
         return _stack(callee, arguments, expr, frame, label)
     if not isinstance(callee, Function):
         advice = "only modules, functions, masks and scores take arguments"
-        return frame.session.report(WrongType(span=expr.span, wanted="something to call", got=describe(callee), advice=advice))
+        return frame.session.report(
+            WrongType(span=expr.span, wanted="something to call", got=describe(callee), advice=advice)
+        )
     return _function(callee, arguments, expr, frame, label, stream)
 
 
@@ -93,16 +108,16 @@ def _function(
 
 
 def _name_extras(callee: Function, arguments: tuple[Bound, ...], frame: Frame) -> tuple[Bound, ...]:
-    """Positional tensors given to a block with an unwritten ``x`` fill its written inputs: ``decoder_layer(encoded)``."""
+    """Positional tensors given to a block without a written ``x`` fill its inputs: ``decoder_layer(encoded)``."""
     assert callee.definition is not None
     written = [parameter.name for parameter in callee.definition.inputs or ()]
     if "x" in written or input_names(callee.definition)[:1] != ["x"]:
         return arguments
     result = []
     for argument in arguments:
-        if argument.name is None and not argument.hyper and written:
-            if references.is_tensor(evaluate.force(argument.thunk, frame)):
-                argument = replace(argument, name=written.pop(0))
+        is_open = argument.name is None and not argument.hyper and bool(written)
+        if is_open and references.is_tensor(evaluate.force(argument.thunk, frame)):
+            argument = replace(argument, name=written.pop(0))
         result.append(argument)
     return tuple(result)
 
@@ -162,5 +177,3 @@ def results(value: Value) -> tuple[Value, ...]:
 def types_of(tensors: tuple[Tensor, ...]) -> tuple[TensorType, ...]:
     """Types of several tensors."""
     return tuple(tensor.type for tensor in tensors)
-
-

@@ -14,13 +14,35 @@ from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.numbers import ArithmeticMistake, arithmetic, parse_number
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import (
-    POISON, Combination, Function, InputType, Instance, LayerPath, Range, Stack, StackName, Sum, Symbol, Tensor, Value,
-    describe, is_callable, is_number,
+    POISON,
+    Combination,
+    Function,
+    InputType,
+    Instance,
+    LayerPath,
+    Range,
+    Stack,
+    StackName,
+    Sum,
+    Symbol,
+    Tensor,
+    Value,
+    describe,
+    is_callable,
+    is_number,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
-TENSOR_OPS: dict[str, ScalarOp] = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "//": "floordiv", "%": "mod"}
+TENSOR_OPS: dict[str, ScalarOp] = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "**": "pow",
+    "//": "floordiv",
+    "%": "mod",
+}
 
 
 def evaluate(expr: tree.Expr, scope: Scope, frame: Frame) -> Value:
@@ -155,9 +177,8 @@ def _logic(expr: tree.Binary, scope: Scope, frame: Frame) -> Value:
 def operate(expr: tree.Binary, left: Value, right: Value, frame: Frame) -> Value:
     """``left op right`` for values that are known not to be poison."""
     op, span = expr.op, expr.span
-    if op in ("==", "!="):
-        if not isinstance(left, Tensor) and not isinstance(right, Tensor):
-            return same(left, right) == (op == "==")
+    if op in ("==", "!=") and not isinstance(left, Tensor) and not isinstance(right, Tensor):
+        return same(left, right) == (op == "==")
     if is_number(left) and is_number(right):
         return _numbers(expr, left, right, frame)
     if op == "of":
@@ -165,7 +186,10 @@ def operate(expr: tree.Binary, left: Value, right: Value, frame: Frame) -> Value
     if op == "*" and (is_callable(left) or isinstance(left, Stack)) and is_number(right):
         return stacks.times(left, right, expr, frame)
     if op == "+" and is_callable(left) and is_callable(right):
-        parts = [*(left.parts if isinstance(left, Sum) else [left]), *(right.parts if isinstance(right, Sum) else [right])]
+        parts = [
+            *(left.parts if isinstance(left, Sum) else [left]),
+            *(right.parts if isinstance(right, Sum) else [right]),
+        ]
         return Sum(tuple(parts), span)
     return _tensors(expr, left, right, frame)
 
@@ -177,7 +201,13 @@ def _numbers(expr: tree.Binary, left: Value, right: Value, frame: Frame) -> Valu
         return frame.session.report(WrongType(span=expr.span, wanted="whole numbers", got="fractions", where="a range"))
     if expr.op == "of":
         return frame.session.report(
-            WrongType(span=expr.right.span, wanted="a block", got=describe(right), where="`of`", advice="write `12 of block { ... }`")
+            WrongType(
+                span=expr.right.span,
+                wanted="a block",
+                got=describe(right),
+                where="`of`",
+                advice="write `12 of block { ... }`",
+            )
         )
     try:
         return arithmetic(expr.op, left, right)
@@ -279,10 +309,16 @@ def _index(expr: tree.Index, scope: Scope, frame: Frame) -> Value:
     if isinstance(base, tuple) and len(items) == 1 and isinstance(items[0], int):
         if -len(base) <= items[0] < len(base):
             return base[items[0]]
-        return frame.session.report(BadArithmetic(span=expr.span, reason=f"there is no element {items[0]} among {len(base)}"))
-    advice = "use select(x; index) or slice(x; start, stop) to take part of a tensor" if isinstance(base, Tensor) else ""
+        return frame.session.report(
+            BadArithmetic(span=expr.span, reason=f"there is no element {items[0]} among {len(base)}")
+        )
+    advice = (
+        "use select(x; index) or slice(x; start, stop) to take part of a tensor" if isinstance(base, Tensor) else ""
+    )
     return frame.session.report(
-        WrongType(span=expr.base.span, wanted="a list or a stack of layers", got=describe(base), where="`[ ]`", advice=advice)
+        WrongType(
+            span=expr.base.span, wanted="a list or a stack of layers", got=describe(base), where="`[ ]`", advice=advice
+        )
     )
 
 
@@ -290,7 +326,9 @@ def _input_type(base: Symbol | InputType, items: list[Value], expr: tree.Index, 
     name = base.name if isinstance(base, Symbol) else base.kind
     if all(isinstance(item, int) and not isinstance(item, bool) and 0 < item < 10**9 for item in items):
         return InputType(name, tuple(items))
-    return frame.session.report(WrongType(span=expr.span, wanted="positive whole numbers", got="something else", where=name))
+    return frame.session.report(
+        WrongType(span=expr.span, wanted="positive whole numbers", got="something else", where=name)
+    )
 
 
 def _attribute(expr: tree.Attribute, scope: Scope, frame: Frame) -> Value:

@@ -65,5 +65,3 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:_}" if isinstance(value, int) else plain(value)  # type: ignore[arg-type]
-
-

@@ -90,7 +90,9 @@ def merged(base: tree.Definition, child: tree.Definition, report: Callable[..., 
     return replace(child, inputs=inputs, params=tuple(params.values()), extends=None, body=body)
 
 
-def _applied(members: tuple[tree.Member, ...], member: tree.Member, report: Callable[..., object]) -> tuple[tree.Member, ...]:
+def _applied(
+    members: tuple[tree.Member, ...], member: tree.Member, report: Callable[..., object]
+) -> tuple[tree.Member, ...]:
     try:
         if isinstance(member, tree.Entry):
             return set_member(members, steps(member.path), member.value, member.span)
@@ -111,7 +113,11 @@ def _merge_item(members: tuple[tree.Member, ...], item: tree.Item, call: tree.Ca
         if isinstance(old, tree.Item) and isinstance(old.value, tree.Call) and label(old.value) == label(call):
             value = old.value
             for argument in call.arguments:
-                value = _set_argument(value, steps(argument.name or ""), argument.value, argument.span) if argument.name else value
+                value = (
+                    _set_argument(value, steps(argument.name or ""), argument.value, argument.span)
+                    if argument.name
+                    else value
+                )
             return (*members[:position], replace(old, value=value), *members[position + 1 :])
     return (*members, item)
 
@@ -159,7 +165,9 @@ def _name_of(member: tree.Member) -> str:
     return member.targets[0] if isinstance(member, tree.Assign) and len(member.targets) == 1 else ""
 
 
-def set_member(members: tuple[tree.Member, ...], path: list[str], value: tree.Expr, span: Span) -> tuple[tree.Member, ...]:
+def set_member(
+    members: tuple[tree.Member, ...], path: list[str], value: tree.Expr, span: Span
+) -> tuple[tree.Member, ...]:
     """Members with what ``path`` names set to ``value``. Raises PathMissing."""
     for position, member in enumerate(members):
         if _name_of(member) == path[0]:
@@ -337,11 +345,16 @@ def with_sets(definition: tree.Definition, sets: tuple[str, ...], sink: Sink) ->
     return definition
 
 
-def _set_section(members: tuple[tree.Member, ...], path: list[str], value: tree.Expr, span: Span) -> tuple[tree.Member, ...]:
+def _set_section(
+    members: tuple[tree.Member, ...], path: list[str], value: tree.Expr, span: Span
+) -> tuple[tree.Member, ...]:
     """Like ``set_member``; the recipe may be set where the model has none."""
     if path[0] == "train" and len(path) > 1 and "train" not in names_of(members):
         argument = tree.Argument(".".join(path[1:]), value, span=span)
-        return (*members, tree.Item(tree.Call(tree.Name("train", span=span), (argument,), braces=True, span=span), span=span))
+        return (
+            *members,
+            tree.Item(tree.Call(tree.Name("train", span=span), (argument,), braces=True, span=span), span=span),
+        )
     return set_member(members, path, value, span)
 
 

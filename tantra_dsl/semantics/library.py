@@ -172,5 +172,3 @@ def prelude() -> tuple[Scope, frozenset[int]]:
 def standard_names() -> dict[str, str]:
     """Name -> kind of everything in the standard library."""
     return {name: definition.kind for unit in _standard_units() for name, definition in unit.definitions().items()}
-
-

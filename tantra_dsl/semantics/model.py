@@ -11,20 +11,27 @@ import tantra_dsl.semantics.extend as extend
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.stacks as stacks
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.semantics import MissingKey, Misplaced, NoEffect, UnknownKey, WrongType
+from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, UnknownKey, WrongType
 from tantra_dsl.graph.model import Graph, InputSpec
 from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
 from tantra_dsl.semantics.frame import Abandoned, Frame, Session
 from tantra_dsl.semantics.library import Unit
 from tantra_dsl.semantics.primitives import NORMAL
+from tantra_dsl.semantics.recipe import Setting
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.settings import settings_of
 from tantra_dsl.semantics.shared import SharedThunk
 from tantra_dsl.semantics.values import (
-    POISON, Function, InputType, Symbol, Tensor, Value, describe, is_callable,
+    POISON,
+    Function,
+    InputType,
+    Symbol,
+    Tensor,
+    Value,
+    describe,
+    is_callable,
 )  # fmt: skip
-from tantra_dsl.semantics.recipe import Setting
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
@@ -65,7 +72,12 @@ def file_scope(unit: Unit, prelude: Scope, frame: Frame) -> Scope:
             advice = "only definitions, `let`, `share` and `use` stand outside a model"
             frame.session.report(Misplaced(span=member.span, what="this", where="a file", advice=advice))
     for member in unit.file.members:
-        if isinstance(member, tree.Definition) and member.name and member.extends is not None and member.kind != "model":
+        if (
+            isinstance(member, tree.Definition)
+            and member.name
+            and member.extends is not None
+            and member.kind != "model"
+        ):
             resolved = extend.resolve(member, scope, frame)
             scope.bind(member.name, Thunk.of(Function(member.name, resolved, scope=scope, span=member.span)))
     return scope
@@ -84,7 +96,9 @@ def merged_model(unit: Unit, definition: tree.Definition, sink: Sink) -> tree.De
     return extend.merge_base(definition, find, sink.add, ())
 
 
-def elaborate(unit: Unit, definition: tree.Definition, prelude: Scope, library: frozenset[int], sink: Sink) -> Elaborated:
+def elaborate(
+    unit: Unit, definition: tree.Definition, prelude: Scope, library: frozenset[int], sink: Sink
+) -> Elaborated:
     """Elaborate a merged model. Mistakes go to ``sink``; then there is no graph."""
     session = Session(sink, prelude, library=library)
     frame = Frame(session, definition.name or "model", None, "", definition.span)
@@ -101,7 +115,13 @@ def elaborate(unit: Unit, definition: tree.Definition, prelude: Scope, library: 
         if isinstance(stopped, RecursionError):
             from tantra_dsl.diagnostics.semantics import TooLarge
 
-            sink.add(TooLarge(span=definition.span, what="definitions refer to each other too deeply", limit="a few hundred levels"))
+            sink.add(
+                TooLarge(
+                    span=definition.span,
+                    what="definitions refer to each other too deeply",
+                    limit="a few hundred levels",
+                )
+            )
     return result
 
 
@@ -113,7 +133,11 @@ def _report_idle(session: Session) -> None:
         if place in read or id(span.source) in session.library:
             continue
         read.add(place)
-        reason = "nothing reads it" if owner in ("this",) or what.startswith(("the equation", "`let", "`share")) else f"nothing in {owner} reads it as it is set up here"
+        reason = (
+            "nothing reads it"
+            if owner in ("this",) or what.startswith(("the equation", "`let", "`share"))
+            else f"nothing in {owner} reads it as it is set up here"
+        )
         session.report(NoEffect(span=span, what=what, reason=reason))
 
 
@@ -171,7 +195,9 @@ class _Model:
     def run(self) -> list[tuple[str, Tensor]] | None:
         """Elaborate everything; gives the outputs."""
         if not isinstance(self.definition.body, tree.Body):
-            self.session.report(Misplaced(span=self.definition.span, what="an expression", where="place of a model's members"))
+            self.session.report(
+                Misplaced(span=self.definition.span, what="an expression", where="place of a model's members")
+            )
             return None
         self._sort_members()
         self._bind_facts()
@@ -196,7 +222,11 @@ class _Model:
                 self.result.expects.append(member)
             elif isinstance(member, tree.Use | tree.Remove):
                 what = "`use`" if isinstance(member, tree.Use) else "`remove`"
-                advice = "put `use` at the top of the file" if isinstance(member, tree.Use) else "`remove` needs something to `extends`"
+                advice = (
+                    "put `use` at the top of the file"
+                    if isinstance(member, tree.Use)
+                    else "`remove` needs something to `extends`"
+                )
                 self.session.report(Misplaced(span=member.span, what=what, where="this model", advice=advice))
         for section in sections:
             self._take_section(section)
@@ -206,7 +236,11 @@ class _Model:
             self.keys[member.path] = member
             return
         owner = f"model {self.frame.name}"
-        self.session.report(UnknownKey(span=member.span, key=member.path, owner=owner, candidates=(*KEYS, "train", "expect", "input", "let")))
+        self.session.report(
+            UnknownKey(
+                span=member.span, key=member.path, owner=owner, candidates=(*KEYS, "train", "expect", "input", "let")
+            )
+        )
 
     def _take_section(self, member: tree.Item) -> None:
         if isinstance(member.value, tree.Call) and extend.label(member.value) == "train":
@@ -237,7 +271,9 @@ class _Model:
         def check(value: Value) -> Value:
             if value is POISON or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9):
                 return value
-            report = WrongType(span=entry.value.span, wanted="a positive whole number", got=describe(value), where=f"`{name}`")
+            report = WrongType(
+                span=entry.value.span, wanted="a positive whole number", got=describe(value), where=f"`{name}`"
+            )
             return self.session.report(report)
 
         thunk.check = check
@@ -279,13 +315,23 @@ class _Model:
 
     def _input_type(self, name: str, kind: InputType, span: Span) -> tuple[TensorType, InputSpec] | None:
         batch = Dim("batch", Size.symbol("batch"))
-        time = Dim("time", Size.symbol("time" if name in ("tokens", "labels") or kind.kind in ("labels", "ids", "per_token") else f"{name}.time"))
+        time = Dim(
+            "time",
+            Size.symbol(
+                "time"
+                if name in ("tokens", "labels") or kind.kind in ("labels", "ids", "per_token")
+                else f"{name}.time"
+            ),
+        )
         figures = kind.figures
         shapes: dict[str, tuple[int, tuple[Dim, ...]]] = {
             "tokens": (0, (batch, time)), "labels": (0, (batch, time)), "per_token": (0, (batch, time)),
             "per_sequence": (0, (batch,)), "ids": (1, (batch, time)), "class": (1, (batch,)),
         }  # fmt: skip
-        if kind.kind in shapes and len(figures) in (shapes[kind.kind][0], 1 if kind.kind == "tokens" else shapes[kind.kind][0]):
+        if kind.kind in shapes and len(figures) in (
+            shapes[kind.kind][0],
+            1 if kind.kind == "tokens" else shapes[kind.kind][0],
+        ):
             limit = figures[0] if figures else (self._vocab(span) if kind.kind in ("tokens", "labels") else None)
             return TensorType(shapes[kind.kind][1], "int"), InputSpec(kind.kind, limit)
         if kind.kind == "pixels" and len(figures) == 3:
@@ -338,7 +384,9 @@ class _Model:
         stream = self._stream_input()
         if stream is None:
             return POISON
-        x: Value = self._apply("embed", stream, evaluate.lookup("embed", self.keys["embed"].span, self.scope, self.frame))
+        x: Value = self._apply(
+            "embed", stream, evaluate.lookup("embed", self.keys["embed"].span, self.scope, self.frame)
+        )
         for key in ("layers", "final_norm", "head"):
             if key in self.keys:
                 x = self._apply(key, x, None)
@@ -355,11 +403,15 @@ class _Model:
             return POISON
         if not is_callable(callee) and not isinstance(callee, stacks.Stack) and callee is not None:
             wanted = "a stack of layers, such as `12 of block { ... }`" if key == "layers" else "a module"
-            return self.session.report(WrongType(span=entry.value.span, wanted=wanted, got=describe(callee), where=f"`{key}`"))
+            return self.session.report(
+                WrongType(span=entry.value.span, wanted=wanted, got=describe(callee), where=f"`{key}`")
+            )
         self.frame.begin()
         value = calls.call_with(callee, [x], entry.value, self.frame, key)
         if is_callable(value):
-            return self.session.report(WrongType(span=entry.value.span, wanted="a module of one tensor", got=describe(value), where=f"`{key}`"))
+            return self.session.report(
+                WrongType(span=entry.value.span, wanted="a module of one tensor", got=describe(value), where=f"`{key}`")
+            )
         return bodies.name_targets(("logits" if key == "head" else "x",), calls.results(value)[:1], self.frame)[0]
 
     # --- equations and outputs ---------------------------------------------------------
@@ -373,7 +425,9 @@ class _Model:
                 returned = bodies.run_return(member.values, self.scope, self.frame)
         return returned
 
-    def _outputs(self, hidden: Value, returned: tuple[tuple[Value, ...], tuple[str, ...]] | None) -> list[tuple[str, Tensor]] | None:
+    def _outputs(
+        self, hidden: Value, returned: tuple[tuple[Value, ...], tuple[str, ...]] | None
+    ) -> list[tuple[str, Tensor]] | None:
         loss = self._objective(hidden)
         results: list[tuple[str, Value]] = []
         if returned is not None:
@@ -384,7 +438,13 @@ class _Model:
         elif self.objective_input is not None:
             results = [("output", self.objective_input)]
         else:
-            self.session.report(MissingKey(span=self.definition.span, owner=f"model {self.frame.name}", missing=("embed", "return", "objective")))
+            self.session.report(
+                MissingKey(
+                    span=self.definition.span,
+                    owner=f"model {self.frame.name}",
+                    missing=("embed", "return", "objective"),
+                )
+            )
         if loss is not None:
             results.append(("loss", loss))
         bodies.report_unused(self.assigned, self.frame)
@@ -399,7 +459,11 @@ class _Model:
         self.frame.begin()
         expr = entry.value
         self.frame.sites.update(bodies.naming.assign((expr,), (), self.scope, self.frame.taken))
-        value = self._called_objective(expr) if isinstance(expr, tree.Call) else evaluate.evaluate(expr, self.scope, self.frame)
+        value = (
+            self._called_objective(expr)
+            if isinstance(expr, tree.Call)
+            else evaluate.evaluate(expr, self.scope, self.frame)
+        )
         if isinstance(value, Function):
             value = self._short_objective(value, hidden, expr)
         if value is POISON or value is None:
@@ -407,7 +471,9 @@ class _Model:
         tensor = references.tensor(value, self.frame, expr.span)
         if isinstance(tensor, Tensor) and tensor.type.rank:
             wanted = "a single number, the loss"
-            return self.session.report(WrongType(span=expr.span, wanted=wanted, got=describe(tensor), where="`objective`"))
+            return self.session.report(
+                WrongType(span=expr.span, wanted=wanted, got=describe(tensor), where="`objective`")
+            )
         return bodies.name_targets(("loss",), (tensor,), self.frame)[0]
 
     def _called_objective(self, expr: tree.Call) -> Value:
@@ -427,7 +493,15 @@ class _Model:
         if hidden is None or hidden is POISON or function.definition is None:
             if hidden is not POISON:
                 advice = "name what is judged: next_token(logits, target)"
-                self.session.report(WrongType(span=expr.span, wanted="a model in the short form", got="equations", where="`objective`", advice=advice))
+                self.session.report(
+                    WrongType(
+                        span=expr.span,
+                        wanted="a model in the short form",
+                        got="equations",
+                        where="`objective`",
+                        advice=advice,
+                    )
+                )
             return POISON
         tensors = [hidden]
         given = {a.name for a in function.arguments}
@@ -440,7 +514,9 @@ class _Model:
         value = calls.call_with(function, tensors, expr, self.frame, "objective")
         if is_callable(value):
             missing = input_names(function.definition)
-            return self.session.report(MissingKey(span=expr.span, owner=f"objective {function.name}", missing=tuple(missing)))
+            return self.session.report(
+                MissingKey(span=expr.span, owner=f"objective {function.name}", missing=tuple(missing))
+            )
         return value
 
     def _input_for(self, parameter: tree.Parameter, hidden: Tensor, expr: tree.Expr) -> Tensor | None:

@@ -2,8 +2,9 @@
 
 Within one equation, each occurrence that may hold weights gets a name:
 
-- the only one takes the variable's name; in a ``return`` a projection is called ``out`` and a module goes by its own name;
-- among several, the only projection (``linear``, ``param`` ...) takes the variable's name and a module adds its own: ``q_down_rms``;
+- the only one takes the variable's name; in a ``return`` a projection is called ``out``, a module goes by its own;
+- among several, the only projection (``linear``, ``param`` ...) takes the variable's name and a module adds its
+  own: ``q_down_rms``;
 - an equation for several variables names its projection after all of them: ``q_nope_q_rope``;
 - where two would still be called the same, what each is applied to tells them apart: ``qk_norm_q``, ``qk_norm_k``.
 """
@@ -20,7 +21,7 @@ from tantra_dsl.syntax import tree
 
 @dataclass(frozen=True)
 class Site:
-    """An occurrence that may hold weights: its node, what it is called, whether it is a projection, what it is applied to."""
+    """An occurrence that may hold weights: its node, its callee (a projection or not), what that is applied to."""
 
     node: tree.Node
     callee: str
@@ -34,7 +35,9 @@ class Site:
         return any(mine.get(condition, branch) != branch for condition, branch in other.branches)
 
 
-def assign(exprs: tuple[tree.Expr, ...], targets: tuple[str, ...], scope: Scope, taken: set[str], prefix: str = "") -> dict[int, str]:
+def assign(
+    exprs: tuple[tree.Expr, ...], targets: tuple[str, ...], scope: Scope, taken: set[str], prefix: str = ""
+) -> dict[int, str]:
     """Name for each occurrence in an equation, keyed by ``id`` of its tree node."""
     sites = [site for expr in exprs for site in _sites(expr, scope)]
     names = [_first_choice(site, sites, targets, taken, prefix) for site in sites]

@@ -91,7 +91,8 @@ FUNCTIONS: dict[str, tuple[int, Callable[..., Any]]] = {
     "abs": (1, abs), "min": (-2, min), "max": (-2, max), "exp": (1, math.exp), "log": (1, math.log),
     "log2": (1, math.log2), "sqrt": (1, _exact_sqrt), "tanh": (1, math.tanh), "erf": (1, math.erf),
     "sin": (1, math.sin), "cos": (1, math.cos), "floor": (1, math.floor), "ceil": (1, math.ceil),
-    "sigmoid": (1, lambda a: 1 / (1 + math.exp(-a))), "softplus": (1, lambda a: math.log1p(math.exp(-abs(a))) + max(a, 0)),
+    "sigmoid": (1, lambda a: 1 / (1 + math.exp(-a))),
+    "softplus": (1, lambda a: math.log1p(math.exp(-abs(a))) + max(a, 0)),
 }  # fmt: skip
 """Name -> (arity, function); a negative arity is a minimum."""
 

@@ -9,7 +9,14 @@ from typing import Any
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.programs as programs
 import tantra_dsl.semantics.references as references
-from tantra_dsl.diagnostics.semantics import BadArithmetic, MissingKey, ShapeMismatch, TooManyArguments, UnknownKey, WrongType
+from tantra_dsl.diagnostics.semantics import (
+    BadArithmetic,
+    MissingKey,
+    ShapeMismatch,
+    TooManyArguments,
+    UnknownKey,
+    WrongType,
+)
 from tantra_dsl.graph.model import Attr, Init
 from tantra_dsl.graph.types import Dim, Size
 from tantra_dsl.scalars.ir import Op, Program, Scalar, Var
@@ -26,7 +33,7 @@ MAX_EXTENT = 10**9
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """A primitive's signature. ``inputs`` ending in ``*`` take any number of tensors; params have defaults or are REQUIRED."""
+    """A primitive's signature. An input ending in ``*`` takes any number of tensors; params have defaults or are REQUIRED."""
 
     name: str
     inputs: tuple[str, ...]
@@ -78,7 +85,9 @@ class Application:
         span = thunk.span if thunk is not None and thunk.expr is not None else self.span
         self.poisoned = True
         where = f"`{name}` of {self.primitive.name}"
-        self.frame.session.report(WrongType(span=self.frame.user_span(span), wanted=wanted, got=describe(value), where=where))
+        self.frame.session.report(
+            WrongType(span=self.frame.user_span(span), wanted=wanted, got=describe(value), where=where)
+        )
 
     def whole(self, name: str, least: int = 1) -> int:
         """A whole number, at least ``least``."""
@@ -140,7 +149,9 @@ class Application:
         tensor: Tensor = found
         return tensor
 
-    def program(self, name: str, kind: programs.ProgramKind, heads: int | None = None) -> tuple[Program | None, list[Tensor]]:
+    def program(
+        self, name: str, kind: programs.ProgramKind, heads: int | None = None
+    ) -> tuple[Program | None, list[Tensor]]:
         """A setting that is a scalar program, with the tensors it reads."""
         thunk = self.thunks.get(name)
         if thunk is None:
@@ -223,16 +234,26 @@ def _take_params(rest: list[Bound], application: Application) -> bool:
             continue
         if argument.name is None and not free:
             argument.thunk.read = True
-            report(TooManyArguments(span=argument.span, owner=primitive.name, reason=f"takes at most {len(names)} settings"))
+            report(
+                TooManyArguments(
+                    span=argument.span, owner=primitive.name, reason=f"takes at most {len(names)} settings"
+                )
+            )
             return False
         application.thunks[argument.name or free[0]] = argument.thunk
     missing = tuple(
-        name.rstrip("*") for name, default in primitive.params
-        if default is REQUIRED and not any(given == name or given.startswith(name if name.endswith("*") else "\0") for given in application.thunks)
-    )  # fmt: skip
+        name.rstrip("*") for name, default in primitive.params if default is REQUIRED and not _given(name, application)
+    )
     if missing:
         report(MissingKey(span=application.frame.user_span(application.span), owner=primitive.name, missing=missing))
     return not missing
+
+
+def _given(name: str, application: Application) -> bool:
+    """Whether a setting was given; one that takes any number of values needs at least one."""
+    if name.endswith("*"):
+        return any(given.startswith(name) for given in application.thunks)
+    return name in application.thunks
 
 
 # --- helpers of the builders -----------------------------------------------------------
@@ -263,7 +284,9 @@ def _width(a: Application, which: int = 0) -> int:
     if known is None:
         a.poisoned = True
         reason = f"needs a known width, but got {tensor.type}"
-        a.frame.session.report(ShapeMismatch(span=a.frame.user_span(a.span), op=f"`{a.primitive.name}`", reason=reason + a.frame.where()))
+        a.frame.session.report(
+            ShapeMismatch(span=a.frame.user_span(a.span), op=f"`{a.primitive.name}`", reason=reason + a.frame.where())
+        )
         return 1
     return known
 
@@ -323,7 +346,8 @@ def _conv1d(a: Application) -> Value:
     if a.flag("bias"):
         operands.append(a.weight("bias", (_dim("dim", out),), Init("constant", (0.0,)), decay=False))
     return a.add(
-        "conv1d", operands, causal=a.flag("causal"), groups=groups, stride=a.whole("stride"), dilation=a.whole("dilation"),
+        "conv1d", operands, causal=a.flag("causal"), groups=groups, stride=a.whole("stride"),
+        dilation=a.whole("dilation"),
         has=("bias",) if len(operands) == 3 else (),
     )  # fmt: skip
 
@@ -333,9 +357,14 @@ def _expert_linear(a: Application) -> Value:
     if a.poisoned:
         return POISON
     a.claim()
-    operands = [*a.tensors, a.weight("weight", (_dim("experts", count), _dim("dim", out), _dim("in", width)), a.init("init"))]
+    operands = [
+        *a.tensors,
+        a.weight("weight", (_dim("experts", count), _dim("dim", out), _dim("in", width)), a.init("init")),
+    ]
     if a.flag("bias"):
-        operands.append(a.weight("bias", (_dim("experts", count), _dim("dim", out)), Init("constant", (0.0,)), decay=False))
+        operands.append(
+            a.weight("bias", (_dim("experts", count), _dim("dim", out)), Init("constant", (0.0,)), decay=False)
+        )
     return a.add("expert_linear", operands, has=("bias",) if len(operands) == 4 else ())
 
 
@@ -458,7 +487,9 @@ def _rotate(a: Application) -> Value:
         operand = a.add("split_heads", [operand], heads=1)
         if operand is POISON:
             return POISON
-    turned = a.add("rope", [operand], frequency=program, width=width, interleaved=a.flag("interleaved"), factor=a.number("factor"))
+    turned = a.add(
+        "rope", [operand], frequency=program, width=width, interleaved=a.flag("interleaved"), factor=a.number("factor")
+    )
     return a.add("merge_heads", [turned]) if flat and turned is not POISON else turned
 
 
@@ -474,7 +505,8 @@ def _attend(a: Application) -> Value:
     if dropout is not None and not (is_number(dropout) and 0 <= dropout < 1):
         a.wrong("dropout", "a number from 0 up to 1", dropout)
     return a.add(
-        "attend", operands, mask=mask, score=score, scale=_scale(a, "scale"), causal=causal, has=() if sink is None else ("sink",),
+        "attend", operands, mask=mask, score=score, scale=_scale(a, "scale"), causal=causal,
+        has=() if sink is None else ("sink",),
         dropout=None if not dropout else float(dropout),
     )  # fmt: skip
 
@@ -510,8 +542,9 @@ def _route(a: Application) -> Value:
     groups = a.whole("groups")
     kept = a.optional_whole("kept_groups") or groups
     return a.add(
-        "route", [a.tensors[0], *([] if bias is None else [bias])], top_k=a.whole("top_k"), groups=groups, kept_groups=kept,
-        normalize=a.flag("normalize"), scale=a.number("scale"), after=None if after is None else a.word("after", ("softmax",)),
+        "route", [a.tensors[0], *([] if bias is None else [bias])], top_k=a.whole("top_k"), groups=groups,
+        kept_groups=kept, normalize=a.flag("normalize"), scale=a.number("scale"),
+        after=None if after is None else a.word("after", ("softmax",)),
         has=() if bias is None else ("bias",),
     )  # fmt: skip
 
@@ -521,7 +554,11 @@ def _cross_entropy(a: Application) -> Value:
     if smoothing is not None and not (is_number(smoothing) and 0 <= smoothing < 1):
         a.wrong("label_smoothing", "a number from 0 up to 1", smoothing)
     return a.add(
-        "cross_entropy", a.tensors, label_smoothing=None if smoothing is None else float(smoothing), ignore=-100, z_loss=a.number("z_loss")
+        "cross_entropy",
+        a.tensors,
+        label_smoothing=None if smoothing is None else float(smoothing),
+        ignore=-100,
+        z_loss=a.number("z_loss"),
     )
 
 
@@ -551,13 +588,17 @@ _ZERO = Init("constant", (0.0,))
 _INIT = ("init", _fact("init", NORMAL))
 
 _TABLE = (
-    Primitive("linear", ("x",), (("out", None), ("bias", False), ("weight", None), _INIT, ("bias_init", _ZERO)), _linear, True),
+    Primitive("linear", ("x",), (("out", None), ("bias", False), ("weight", None), _INIT,
+              ("bias_init", _ZERO)), _linear, True),
     Primitive("embedding", ("ids",), (("count", REQUIRED), ("width", REQUIRED), _INIT), _embedding, True),
     Primitive("lookup", ("ids", "table"), (), _lookup),
-    Primitive("param", (), (("shape", ()), ("init", _fact("init", NORMAL)), ("decay", None), ("trained", True)), _param, True),
-    Primitive("conv1d", ("x",), (("width", REQUIRED), ("out", None), ("causal", True), ("groups", 1), ("stride", 1), ("dilation", 1),
+    Primitive("param", (), (("shape", ()), ("init", _fact("init", NORMAL)), ("decay", None),
+              ("trained", True)), _param, True),
+    Primitive("conv1d", ("x",), (("width", REQUIRED), ("out", None), ("causal", True), ("groups", 1),
+              ("stride", 1), ("dilation", 1),
                                  ("bias", True), _INIT), _conv1d, True),
-    Primitive("expert_linear", ("x", "experts"), (("count", REQUIRED), ("out", REQUIRED), ("bias", False), _INIT), _expert_linear, True),
+    Primitive("expert_linear", ("x", "experts"), (("count", REQUIRED), ("out", REQUIRED),
+              ("bias", False), _INIT), _expert_linear, True),
     Primitive("split", ("x",), (("sizes*", REQUIRED),), _split),
     Primitive("concat", ("xs*",), (("axis", None),), _concat),
     Primitive("split_heads", ("x",), (("heads", _heads),), _plain("split_heads", heads="whole")),
@@ -580,13 +621,16 @@ _TABLE = (
     Primitive("stop_gradient", ("x",), (), _plain("stop_gradient")),
     Primitive("positions", ("x",), (("offset", 0),), _positions),
     Primitive("tabulate", ("x",), (("table", REQUIRED), ("width", REQUIRED)), _tabulate),
-    Primitive("rotate", ("x",), (("frequency", REQUIRED), ("width", REQUIRED), ("interleaved", False), ("factor", 1.0)), _rotate),
-    Primitive("attend", ("q", "k", "v"), (("mask", None), ("score", None), ("scale", None), ("sink", None), ("dropout", None)), _attend),
+    Primitive("rotate", ("x",), (("frequency", REQUIRED), ("width", REQUIRED), ("interleaved", False),
+              ("factor", 1.0)), _rotate),
+    Primitive("attend", ("q", "k", "v"), (("mask", None), ("score", None), ("scale", None), ("sink", None),
+              ("dropout", None)), _attend),
     Primitive("additive_attend", ("q", "k", "v"), (("weight", REQUIRED), ("mask", None)), _additive_attend),
     Primitive("linear_scan", ("q", "k", "v"), (("decay", None),), _with_optional("linear_scan", "decay", 3)),
     Primitive("selective_scan", ("x", "delta", "a", "b", "c"), (), _plain("selective_scan")),
     Primitive("delta_scan", ("q", "k", "v", "beta"), (("decay", None),), _with_optional("delta_scan", "decay", 4)),
-    Primitive("route", ("scores",), (("top_k", REQUIRED), ("bias", None), ("groups", 1), ("kept_groups", None), ("normalize", False),
+    Primitive("route", ("scores",), (("top_k", REQUIRED), ("bias", None), ("groups", 1),
+              ("kept_groups", None), ("normalize", False),
                                      ("scale", 1.0), ("after", None)), _route),
     Primitive("combine_experts", ("y", "weights"), (), _plain("combine_experts")),
     Primitive("balance_loss", ("scores", "experts"), (("count", REQUIRED),), _plain("balance_loss", count="whole")),
@@ -616,7 +660,12 @@ def _apply_function(name: str, a: Application) -> Value:
         return POISON
     arity = FUNCTIONS[name][0]
     if len(values) != arity and not (arity < 0 and len(values) >= -arity):
-        report = WrongType(span=a.span, wanted=f"{abs(arity)} value{'s' if abs(arity) > 1 else ''}", got=str(len(values)), where=f"`{name}`")
+        report = WrongType(
+            span=a.span,
+            wanted=f"{abs(arity)} value{'s' if abs(arity) > 1 else ''}",
+            got=str(len(values)),
+            where=f"`{name}`",
+        )
         return a.frame.session.report(report)
     if all(is_number(value) for value in values):
         try:
@@ -654,7 +703,6 @@ def _init(name: str, params: tuple[tuple[str, Any], ...], kind: str) -> Primitiv
         return Init(kind, tuple(a.number(param) for param, _ in params))
 
     return Primitive(name, (), params, build)
-
 
 
 def _normal(a: Application) -> Value:
@@ -712,5 +760,3 @@ def bind_builtins(scope: Scope) -> None:
     scope.bind_value("identity", Init("identity"))
     for name in (*INPUT_KINDS, *AXES):
         scope.fallbacks.setdefault(name, Thunk.of(Symbol(name)))
-
-

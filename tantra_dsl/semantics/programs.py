@@ -19,7 +19,16 @@ from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.numbers import FUNCTIONS
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import (
-    POISON, Bound, Combination, Function, Instance, Poison, Tensor, Value, describe, is_number,
+    POISON,
+    Bound,
+    Combination,
+    Function,
+    Instance,
+    Poison,
+    Tensor,
+    Value,
+    describe,
+    is_number,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
@@ -55,7 +64,7 @@ class Context:
     captures: list[Tensor] = field(default_factory=list)
     specs: list[Capture] = field(default_factory=list)
     operands: list[Tensor] = field(default_factory=list)
-    score: Scalar = Var("s")
+    score: Scalar = field(default_factory=lambda: Var("s"))
     depth: int = 0
 
     def capture(self, tensor: Tensor, name: str, learned: bool) -> int:
@@ -79,7 +88,9 @@ class Context:
 Result = Scalar | Poison
 
 
-def resolve(thunk: Thunk, kind: ProgramKind, frame: Frame, heads: int | None = None) -> tuple[Program | None, list[Tensor]] | Poison:
+def resolve(
+    thunk: Thunk, kind: ProgramKind, frame: Frame, heads: int | None = None
+) -> tuple[Program | None, list[Tensor]] | Poison:
     """The program that an argument means, and the tensors it reads; None where it changes nothing."""
     context = Context(kind, frame, heads)
     body = _of_thunk(thunk, context)
@@ -191,7 +202,11 @@ def _of_thunk(thunk: Thunk, context: Context) -> Result:
     thunk.touch()
     if thunk.known or thunk.expr is None:
         return _of_value(thunk.peek(), thunk.span, context)
-    if thunk.check is not None or thunk.whole or not isinstance(thunk.expr, tree.Binary | tree.Unary | tree.If | tree.Call | tree.Index | tree.Name):
+    if (
+        thunk.check is not None
+        or thunk.whole
+        or not isinstance(thunk.expr, tree.Binary | tree.Unary | tree.If | tree.Call | tree.Index | tree.Name)
+    ):
         return _of_value(evaluate.force(thunk, context.frame), thunk.span, context)
     assert thunk.scope is not None
     context.depth += 1
@@ -231,7 +246,9 @@ def _of_tensor(value: Value, span: Span, context: Context) -> Result:
         if tensor.type.rank == 0:
             return Gather(context.capture(tensor, "value", True), ())
     wanted = {"mask": "a mask", "score": "a score"}.get(context.kind, "a number")
-    return context.frame.session.report(WrongType(span=context.frame.user_span(span), wanted=wanted, got=describe(value)))
+    return context.frame.session.report(
+        WrongType(span=context.frame.user_span(span), wanted=wanted, got=describe(value))
+    )
 
 
 def _binary(expr: tree.Binary, scope: Scope, context: Context) -> Result:
@@ -251,7 +268,9 @@ def _then(expr: tree.Binary, left: Result, scope: Scope, context: Context) -> Re
         return POISON
     if context.kind != "score":
         advice = "combine masks with and, or, not; `then` feeds one score into the next"
-        return context.frame.session.report(Misplaced(span=expr.span, what="`then`", where=f"a {context.kind}", advice=advice))
+        return context.frame.session.report(
+            Misplaced(span=expr.span, what="`then`", where=f"a {context.kind}", advice=advice)
+        )
     before, context.score = context.score, left
     try:
         return scalar(expr.right, scope, context)
@@ -267,7 +286,9 @@ def _if(expr: tree.If, scope: Scope, context: Context) -> Result:
             return scalar(expr.then if value else expr.otherwise, scope, context)
         if value is POISON:
             return POISON
-        return context.frame.session.report(WrongType(span=expr.condition.span, wanted="a condition", got=describe(value)))
+        return context.frame.session.report(
+            WrongType(span=expr.condition.span, wanted="a condition", got=describe(value))
+        )
     branches = [scalar(branch, scope, context) for branch in (expr.then, expr.otherwise)]
     if isinstance(condition, Poison) or any(isinstance(branch, Poison) for branch in branches):
         return POISON
@@ -312,7 +333,9 @@ def _bare_field(expr: tree.Name, context: Context) -> Result:
     if tensor.type.rank == 1:
         return Gather(context.capture(tensor, expr.id, False), (Var("b"),))
     wanted = f"a position, as in {expr.id}[q]"
-    return context.frame.session.report(WrongType(span=expr.span, wanted=wanted, got="none", where=f"the field {expr.id}"))
+    return context.frame.session.report(
+        WrongType(span=expr.span, wanted=wanted, got="none", where=f"the field {expr.id}")
+    )
 
 
 def _gather(expr: tree.Index, scope: Scope, context: Context) -> Result:
@@ -328,7 +351,9 @@ def _gather(expr: tree.Index, scope: Scope, context: Context) -> Result:
         return POISON
     if tensor.type.rank != len(given):
         wanted, got = f"{tensor.type.rank} indices", f"{len(given)}"
-        return context.frame.session.report(WrongType(span=expr.span, wanted=wanted, got=got, where=f"a table {tensor.type}"))
+        return context.frame.session.report(
+            WrongType(span=expr.span, wanted=wanted, got=got, where=f"a table {tensor.type}")
+        )
     name = expr.base.id if isinstance(expr.base, tree.Name) else "table"
     return Gather(context.capture(tensor, name, True), given)
 
@@ -338,12 +363,19 @@ def _field(expr: tree.Index, name: str, indices: tuple[Scalar, ...], context: Co
     if name not in fields:
         declared = tuple(sorted(fields))
         return context.frame.session.report(
-            UndeclaredField(span=context.frame.user_span(expr.span), name=name, declared=declared, whole=bool(indices == (Var("b"),)))
+            UndeclaredField(
+                span=context.frame.user_span(expr.span),
+                name=name,
+                declared=declared,
+                whole=bool(indices == (Var("b"),)),
+            )
         )
     tensor = fields[name]
     if len(indices) != 1:
         got = f"{len(indices)} indices"
-        return context.frame.session.report(WrongType(span=expr.span, wanted="one index", got=got, where=f"the field {name}"))
+        return context.frame.session.report(
+            WrongType(span=expr.span, wanted="one index", got=got, where=f"the field {name}")
+        )
     number = context.capture(tensor, name, False)
     return Gather(number, indices if tensor.type.rank == 1 else (Var("b"), *indices))
 
@@ -368,7 +400,9 @@ def _call(expr: tree.Call, scope: Scope, context: Context) -> Result:
         value = evaluate.evaluate(expr, scope, context.frame)
         return _of_value(value, expr.span, context)
     wanted = f"a {context.kind} or a function"
-    return context.frame.session.report(WrongType(span=context.frame.user_span(expr.span), wanted=wanted, got=describe(callee)))
+    return context.frame.session.report(
+        WrongType(span=context.frame.user_span(expr.span), wanted=wanted, got=describe(callee))
+    )
 
 
 def _arguments(expr: tree.Call, scope: Scope, context: Context) -> tuple[Bound, ...]:
@@ -390,7 +424,9 @@ def _builtin(name: str, expr: tree.Call, scope: Scope, context: Context) -> Resu
     arity = 3 if name == "where" else FUNCTIONS[name][0]
     if len(given) != arity and not (arity < 0 and len(given) >= -arity):
         wanted = f"{abs(arity)} value{'s' if abs(arity) != 1 else ''}"
-        return context.frame.session.report(WrongType(span=expr.span, wanted=wanted, got=str(len(given)), where=f"`{name}`"))
+        return context.frame.session.report(
+            WrongType(span=expr.span, wanted=wanted, got=str(len(given)), where=f"`{name}`")
+        )
     if name == "ceil":
         return Op("neg", (Op("floor", (Op("neg", (given[0],)),)),))
     result = given[0]
@@ -401,14 +437,18 @@ def _builtin(name: str, expr: tree.Call, scope: Scope, context: Context) -> Resu
     return Op(name, tuple(given))  # type: ignore[arg-type]
 
 
-def _inline(function: Function, arguments: tuple[Bound, ...], span: Span, context: Context, instance: Instance | None = None) -> Result:
+def _inline(
+    function: Function, arguments: tuple[Bound, ...], span: Span, context: Context, instance: Instance | None = None
+) -> Result:
     """The body of a mask, score or function, with its parameters standing for what was given."""
     definition = function.definition
     assert definition is not None and function.scope is not None
     allowed = {"mask": ("mask", "fn"), "score": ("score", "fn")}.get(context.kind, ("fn",))
     if definition.kind not in allowed:
         where = f"a {context.kind}" if context.kind in ("mask", "score") else "a function"
-        return context.frame.session.report(Misplaced(span=context.frame.user_span(span), what=f"the {definition.kind} {function.name}", where=where))
+        return context.frame.session.report(
+            Misplaced(span=context.frame.user_span(span), what=f"the {definition.kind} {function.name}", where=where)
+        )
     context.depth += 1
     if context.depth > 200:
         return context.frame.session.report(BadArithmetic(span=span, reason=f"{function.name} needs itself"))
@@ -436,14 +476,21 @@ def _parameters(function: Function, arguments: tuple[Bound, ...], span: Span, co
         if isinstance(value, Poison):
             return None
         scope.bind_value(name, Symbolic(value))
-    binding = bind(replace(function, definition=replace(definition, inputs=() if inputs else definition.inputs)), tuple(given), context.frame, span)
+    binding = bind(
+        replace(function, definition=replace(definition, inputs=() if inputs else definition.inputs)),
+        tuple(given),
+        context.frame,
+        span,
+    )
     if binding.spoiled or not require(binding, function, context.frame, span):
         return None
     bodies.bind_params(definition, binding, context.frame, scope)
     return scope
 
 
-def _body(definition: tree.Definition, scope: ProgramScope, context: Context, function: Function, instance: Instance | None) -> Result:
+def _body(
+    definition: tree.Definition, scope: ProgramScope, context: Context, function: Function, instance: Instance | None
+) -> Result:
     if not isinstance(definition.body, tree.Body):
         return scalar(definition.body, scope, context)
     frame = instance.owner if instance is not None else context.frame
@@ -453,7 +500,9 @@ def _body(definition: tree.Definition, scope: ProgramScope, context: Context, fu
         return scalar(_returned(definition), scope, context)
     result = _statements(definition, scope, context, frame, prefix)
     if instance is not None:
-        instance.attributes["scope"] = {name: thunk for name, thunk in scope.names.items() if isinstance(thunk.known and thunk.peek(), Tensor)}
+        instance.attributes["scope"] = {
+            name: thunk for name, thunk in scope.names.items() if isinstance(thunk.known and thunk.peek(), Tensor)
+        }
     return result
 
 
@@ -462,7 +511,9 @@ def _returned(definition: tree.Definition) -> tree.Expr:
     return next(member.values[0] for member in definition.body.members if isinstance(member, tree.Return))
 
 
-def _statements(definition: tree.Definition, scope: ProgramScope, context: Context, frame: Frame, prefix: str) -> Result:
+def _statements(
+    definition: tree.Definition, scope: ProgramScope, context: Context, frame: Frame, prefix: str
+) -> Result:
     """Equations of a score or function: weights are made in the frame, the rest stays symbolic."""
     assert isinstance(definition.body, tree.Body)
     for member in definition.body.members:
@@ -480,7 +531,9 @@ def _statements(definition: tree.Definition, scope: ProgramScope, context: Conte
         else:
             where = f"the equations of {definition.kind} {definition.name}"
             return context.frame.session.report(Misplaced(span=member.span, what="this", where=where))
-    return context.frame.session.report(Misplaced(span=definition.span, what="a body without `return`", where=f"a {definition.kind}"))
+    return context.frame.session.report(
+        Misplaced(span=definition.span, what="a body without `return`", where=f"a {definition.kind}")
+    )
 
 
 def _makes_weights(expr: tree.Expr, scope: Scope) -> bool:
@@ -488,7 +541,9 @@ def _makes_weights(expr: tree.Expr, scope: Scope) -> bool:
         return False
     thunk = scope.find(expr.callee.id)
     value = thunk.peek() if thunk is not None and thunk.known else None
-    return isinstance(value, Function) and (value.kind in ("module", "block") or (value.primitive is not None and value.primitive.weighted))
+    return isinstance(value, Function) and (
+        value.kind in ("module", "block") or (value.primitive is not None and value.primitive.weighted)
+    )
 
 
 # --- functions on tensors and numbers --------------------------------------------------
@@ -499,7 +554,9 @@ def call_fn(function: Function, expr: tree.Expr, frame: Frame) -> Value:
     definition = function.definition
     assert definition is not None
     wanted = len(input_names(definition))
-    positional = [a for a in function.arguments if (a.name is None and not a.hyper) or a.name in input_names(definition)]
+    positional = [
+        a for a in function.arguments if (a.name is None and not a.hyper) or a.name in input_names(definition)
+    ]
     if wanted and len(positional) < wanted:
         return function
     values = [evaluate.force(a.thunk, frame) for a in positional]
@@ -518,5 +575,3 @@ def call_fn(function: Function, expr: tree.Expr, frame: Frame) -> Value:
         return context.operands[0]
     name = definition.name or "fn"
     return evaluate.apply_map(checked, context.operands, expr.span, frame, f"`{name}`", name)
-
-

@@ -64,6 +64,10 @@ def layer(base: StackName, items: list[Value], expr: tree.Index, frame: Frame) -
         chosen = tuple(range(items[0].start, items[0].stop + 1))
         if chosen and len(chosen) <= 4096:
             return LayerPath(base.stack, chosen, True, (), base.outputs)
-        return frame.session.report(BadArithmetic(span=expr.span, reason="this range of layers is empty or far too long"))
+        return frame.session.report(
+            BadArithmetic(span=expr.span, reason="this range of layers is empty or far too long")
+        )
     got = ", ".join(describe(item) for item in items)
-    return frame.session.report(WrongType(span=expr.span, wanted="one layer number or a range a..b", got=got, where="`[ ]`"))
+    return frame.session.report(
+        WrongType(span=expr.span, wanted="one layer number or a range a..b", got=got, where="`[ ]`")
+    )

@@ -18,7 +18,9 @@ def settings_of(section: tree.Call, scope: Scope, frame: Frame) -> list[Setting]
     settings = []
     for argument in section.arguments:
         if argument.name is None:
-            frame.session.report(WrongType(span=argument.span, wanted="`key: value`", got="a value without a key", where="`train`"))
+            frame.session.report(
+                WrongType(span=argument.span, wanted="`key: value`", got="a value without a key", where="`train`")
+            )
             continue
         settings.append(Setting(argument.name, _value(argument.value, scope, frame), argument.span))
     return settings
@@ -59,5 +61,7 @@ def _plain(expr: tree.Expr, scope: Scope, frame: Frame) -> Value:
         return value
     if isinstance(value, Fraction):
         return float(value)
-    frame.session.report(WrongType(span=expr.span, wanted="a number, a text or a word", got=describe(value), where="`train`"))
+    frame.session.report(
+        WrongType(span=expr.span, wanted="a number, a text or a word", got=describe(value), where="`train`")
+    )
     return None

@@ -39,7 +39,9 @@ class SharedThunk(Thunk):
         if isinstance(value, Function | Sum):
             value = Instance(self.name, value, owner, self.span)
         elif not isinstance(value, Tensor) and value is not POISON:
-            value = owner.session.report(WrongType(span=self.span, wanted="something with weights", got=describe(value), where="`share`"))
+            value = owner.session.report(
+                WrongType(span=self.span, wanted="something with weights", got=describe(value), where="`share`")
+            )
         self._value = value
         return value
 
@@ -59,7 +61,14 @@ def call(instance: Instance, arguments: tuple[Bound, ...], expr: tree.Expr, fram
     types = tuple(result.type for result in made.results)
     inputs = [module, *made.passed, *made.frame.outer]
     return frame.add(
-        "call", inputs, expr.span, types=types, id=instance.name, body=BodyRef(instance.body), name=instance.name, instance="given"
+        "call",
+        inputs,
+        expr.span,
+        types=types,
+        id=instance.name,
+        body=BodyRef(instance.body),
+        name=instance.name,
+        instance="given",
     )
 
 
@@ -69,7 +78,9 @@ def _elaborate(instance: Instance, arguments: tuple[Bound, ...], expr: tree.Expr
         return _elaborate_sum(instance, function, arguments, expr, frame)
     names = input_names(function.definition) if function.definition is not None else ["x"]
     if function.definition is None:
-        frame.session.report(WrongType(span=expr.span, wanted="a module", got=describe(function), where=f"shared {instance.name}"))
+        frame.session.report(
+            WrongType(span=expr.span, wanted="a module", got=describe(function), where=f"shared {instance.name}")
+        )
         return None
     given = tuple(
         Bound(a.thunk, names[n] if a.name is None and not a.hyper and n < len(names) else a.name, a.hyper, a.span)
@@ -101,7 +112,15 @@ def _build(instance: Instance, made: bodies.Made, frame: Frame) -> None:
     instance.body = bodies.finish(made, frame)
     owner = instance.owner
     owner.claim(instance.name, instance.span)
-    ref = owner.builder.add("instance", (), id=instance.name, types=(), origin=instance.span, body=BodyRef(instance.body), name=instance.name)
+    ref = owner.builder.add(
+        "instance",
+        (),
+        id=instance.name,
+        types=(),
+        origin=instance.span,
+        body=BodyRef(instance.body),
+        name=instance.name,
+    )
     instance.ref = ref[0]
 
 
@@ -155,10 +174,13 @@ def _reference(instance: Instance, path: str, type: TensorType) -> Tensor:
     if path not in instance.attributes:
         assert instance.ref is not None
         ref = instance.owner.builder.add(
-            "weight", (instance.ref,), id=f"{instance.name}_{path.replace('.', '_')}", types=(type,), origin=instance.span, path=path
+            "weight",
+            (instance.ref,),
+            id=f"{instance.name}_{path.replace('.', '_')}",
+            types=(type,),
+            origin=instance.span,
+            path=path,
         )
         instance.attributes[path] = Tensor(ref[0], instance.owner)
     tensor: Tensor = instance.attributes[path]
     return tensor
-
-

@@ -16,7 +16,16 @@ from tantra_dsl.semantics.binding import bind, input_names, require
 from tantra_dsl.semantics.frame import Frame, Session
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import (
-    POISON, Bound, Function, LayerPath, Stack, StackName, Tensor, Value, describe, is_callable,
+    POISON,
+    Bound,
+    Function,
+    LayerPath,
+    Stack,
+    StackName,
+    Tensor,
+    Value,
+    describe,
+    is_callable,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
@@ -44,7 +53,9 @@ def share(value: Value, span: Span, frame: Frame) -> Value:
 
 def _count(value: Value, span: Span, frame: Frame) -> int | None:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        frame.session.report(WrongType(span=span, wanted="a positive whole number", got=describe(value), where="the number of layers"))
+        frame.session.report(
+            WrongType(span=span, wanted="a positive whole number", got=describe(value), where="the number of layers")
+        )
         return None
     if value > MAX_LAYERS:
         frame.session.report(TooLarge(span=span, what=f"{value:,} layers are too many", limit=f"{MAX_LAYERS:,}"))
@@ -56,7 +67,9 @@ def repeat(left: Value, right: Value, expr: tree.Binary, frame: Frame) -> Value:
     """``34 of (local * 5, global)``: the pattern, cycled to so many layers."""
     if not (is_callable(right) or isinstance(right, Stack)):
         advice = "write `12 of block { ... }` or `12 of (a, b)`"
-        return frame.session.report(WrongType(span=expr.right.span, wanted="a block", got=describe(right), where="`of`", advice=advice))
+        return frame.session.report(
+            WrongType(span=expr.right.span, wanted="a block", got=describe(right), where="`of`", advice=advice)
+        )
     total = _count(left, expr.left.span, frame)
     if total is None:
         return POISON
@@ -72,7 +85,9 @@ def times(left: Value, right: Value, expr: tree.Binary, frame: Frame) -> Value:
     if not isinstance(left, Stack):
         return Stack(((left, times),), times, False, expr.span)
     if left.total * times > MAX_LAYERS:
-        return frame.session.report(TooLarge(span=expr.span, what=f"{left.total * times:,} layers are too many", limit=f"{MAX_LAYERS:,}"))
+        return frame.session.report(
+            TooLarge(span=expr.span, what=f"{left.total * times:,} layers are too many", limit=f"{MAX_LAYERS:,}")
+        )
     if len(left.pattern) == 1:
         return replace(left, pattern=((left.pattern[0][0], left.total * times),), total=left.total * times)
     whole = _spelled(left)
@@ -242,7 +257,9 @@ def _layer(building: Building, callee: Value, index: int, span: Span) -> str | N
     function = replace(callee, scope=around, arguments=arguments)
     names = input_names(function.definition)  # type: ignore[arg-type]
     if not names:
-        session.report(WrongType(span=span, wanted="a block that takes a stream", got=describe(callee), where="a layer"))
+        session.report(
+            WrongType(span=span, wanted="a block that takes a stream", got=describe(callee), where="a layer")
+        )
         return None
     stream = Bound(Thunk.of(building.x), names[0], False, span)
     made = _elaborate_layer(building, function, stream, index, span)
@@ -251,7 +268,9 @@ def _layer(building: Building, callee: Value, index: int, span: Span) -> str | N
     return _finish_layer(building, made, callee, session, span)
 
 
-def _elaborate_layer(building: Building, function: Function, stream: Bound, index: int, span: Span) -> bodies.Made | None:
+def _elaborate_layer(
+    building: Building, function: Function, stream: Bound, index: int, span: Span
+) -> bodies.Made | None:
     frame = building.frame
     binding = bind(function, (stream, *function.arguments), frame, span)
     if not require(binding, function, frame, span) or binding.spoiled:
@@ -259,7 +278,9 @@ def _elaborate_layer(building: Building, function: Function, stream: Bound, inde
     # Only the stream is an input; tensors given to the block are passed through the stack as extras.
     extras = {name: thunk for name, thunk in binding.inputs.items() if thunk is not stream.thunk}
     binding.inputs = {name: thunk for name, thunk in binding.inputs.items() if name not in extras}
-    return bodies.elaborate(function, binding, frame, f"{building.name}.{index}", span, layer=(building, index), extras=extras)
+    return bodies.elaborate(
+        function, binding, frame, f"{building.name}.{index}", span, layer=(building, index), extras=extras
+    )
 
 
 def _finish_layer(building: Building, made: bodies.Made, callee: Function, session: Session, span: Span) -> str | None:
@@ -373,5 +394,3 @@ def body_key(frame: Frame, session: Session) -> str:
     if name not in session.bodies or frame.parent is None:
         return name
     return f"{frame.parent.name}_{name}"
-
-

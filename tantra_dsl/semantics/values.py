@@ -84,7 +84,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sum:
-    """The sum of modules, as in ``tokens + learned_positions``: each is applied to the input and the results are added."""
+    """The sum of modules, as in ``tokens + learned_positions``: each is applied to the input, the results are added."""
 
     parts: tuple[Any, ...]
     span: Span = NOWHERE
@@ -181,7 +181,8 @@ def describe(value: Value) -> str:
 def _describe_other(value: Value) -> str:
     names = {
         str: f"the text {value!r}", tuple: "a list", Stack: "a stack of layers", Sum: "a sum of modules",
-        Instance: "a shared module", Init: "an initialisation", Combination: "a mask or score", InputType: "an input type",
+        Instance: "a shared module", Init: "an initialisation", Combination: "a mask or score",
+        InputType: "an input type",
         Range: "a range", LayerPath: "a reference to a layer",
     }  # fmt: skip
     if isinstance(value, Symbol):
