@@ -6,6 +6,7 @@ from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.diagnostics.semantics import ExpectationFailed, UnknownExpectation
 from tantra_dsl.graph.costs import expectations as known_figures
 from tantra_dsl.graph.leaks import diagnose, find_leaks
+from tantra_dsl.graph.masks import mask_diagnostics
 from tantra_dsl.semantics import evaluate
 from tantra_dsl.semantics.model import Elaborated
 from tantra_dsl.semantics.scope import Scope, Thunk
@@ -14,10 +15,12 @@ from tantra_dsl.syntax import tree
 
 
 def check(result: Elaborated, sink: Sink) -> None:
-    """Verify what the model expects of itself, and that nothing sees what it predicts."""
+    """Verify what the model expects of itself, that nothing sees what it predicts, and that every query sees something."""
     assert result.graph is not None
     for leak in find_leaks(result.graph):
         sink.add(diagnose(leak))
+    for diagnostic in mask_diagnostics(result.graph):
+        sink.add(diagnostic)
     if result.expects:
         figures = known_figures(result.graph)
         for member in result.expects:
