@@ -25,7 +25,16 @@ _DEFAULTS: dict[str, Interval] = {
 
 def times(a: Bound, b: Bound) -> Bound:
     """Product in which zero times infinity is zero."""
-    return 0 if a == 0 or b == 0 else a * b
+    if a == 0 or b == 0:
+        return 0
+    if isinstance(a, float) or isinstance(b, float):
+        return math.inf if (a > 0) == (b > 0) else -math.inf
+    return a * b
+
+
+def plus(a: Bound, b: Bound) -> Bound:
+    """Sum in which infinity takes numbers of any size; both must not be infinite with different signs."""
+    return a if isinstance(a, float) else b if isinstance(b, float) else a + b
 
 
 def scaled_interval(factor: Rational, interval: Interval) -> Interval:
@@ -70,7 +79,7 @@ class Affine:
         for name, factor in other.terms.items():
             terms[name] = terms.get(name, 0) + factor
         kept = {name: factor for name, factor in terms.items() if factor}
-        return Affine(kept, self.low + other.low, self.high + other.high, self.whole and other.whole)
+        return Affine(kept, plus(self.low, other.low), plus(self.high, other.high), self.whole and other.whole)
 
     def scaled(self, factor: Rational) -> Affine:
         """This times ``factor``."""
@@ -117,19 +126,19 @@ class Zone:
         total = form.low
         aq, ak = form.terms.get("q", 0), form.terms.get("k", 0)
         if aq or ak:
-            total = total + self._low_of_pair(aq, ak)
+            total = plus(total, self._low_of_pair(aq, ak))
         for name, factor in form.terms.items():
             if name not in ("q", "k"):
-                total = total + scaled_interval(factor, self[name])[0]
+                total = plus(total, scaled_interval(factor, self[name])[0])
         return total
 
     def _low_of_pair(self, aq: Rational, ak: Rational) -> Bound:
         q, k, d = self["q"], self["k"], self["d"]
         both = aq + ak
         return max(
-            scaled_interval(aq, q)[0] + scaled_interval(ak, k)[0],
-            scaled_interval(both, q)[0] + scaled_interval(ak, d)[0],
-            scaled_interval(both, k)[0] + scaled_interval(-aq, d)[0],
+            plus(scaled_interval(aq, q)[0], scaled_interval(ak, k)[0]),
+            plus(scaled_interval(both, q)[0], scaled_interval(ak, d)[0]),
+            plus(scaled_interval(both, k)[0], scaled_interval(-aq, d)[0]),
         )
 
     def range(self, form: Affine) -> Interval:
@@ -168,13 +177,13 @@ def _closed(zone: Zone | None, changed: str) -> Zone | None:
     """Carry a new bound on one of q, k, d to the other two."""
     if zone and changed != "d":
         k, q = zone["k"], zone["q"]
-        zone = zone.meet("d", k[0] - q[1], k[1] - q[0])
+        zone = zone.meet("d", plus(k[0], -q[1]), plus(k[1], -q[0]))
     if zone and changed != "k":
         q, d = zone["q"], zone["d"]
-        zone = zone.meet("k", q[0] + d[0], q[1] + d[1])
+        zone = zone.meet("k", plus(q[0], d[0]), plus(q[1], d[1]))
     if zone and changed != "q":
         k, d = zone["k"], zone["d"]
-        zone = zone.meet("q", k[0] - d[1], k[1] - d[0])
+        zone = zone.meet("q", plus(k[0], -d[1]), plus(k[1], -d[0]))
     return zone
 
 

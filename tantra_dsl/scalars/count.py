@@ -203,13 +203,14 @@ class _Rows:
         return lambda q: reduce(or_, (row(q) for row in rows))
 
     def _by_threshold(self, expr: Scalar) -> Row:
-        """``f(k) < g(q)``: the keys sorted by f, so that a row is a prefix of them."""
+        """``f(k) < g(q)``: the keys sorted by f, so that a row is a prefix of them; nan is only unequal."""
         assert isinstance(expr, Op)
         (left, right), op = expr.args, expr.op
         if op in _FLIP:
             left, right, op = right, left, _FLIP[op]
         key_side, query_side = (left, right) if "k" in variables_of(left) else (right, left)
-        ordered = sorted((evaluate(key_side, {"k": k}), k) for k in range(self.keys))
+        pairs = [(evaluate(key_side, {"k": k}), k) for k in range(self.keys)]
+        ordered = sorted(pair for pair in pairs if pair[0] == pair[0])
         prefixes = [0]
         for _, k in ordered:
             prefixes.append(prefixes[-1] | 1 << k)
@@ -217,19 +218,23 @@ class _Rows:
 
         def row(q: int) -> int:
             number = evaluate(query_side, {"q": q})
+            if number != number:
+                return self.full if op == "ne" else 0
             below, upto = prefixes[bisect_left(numbers, number)], prefixes[bisect_right(numbers, number)]
-            return _threshold_bits(op, key_side is left, below, upto, self.full)
+            if op == "ne":
+                return self.full ^ upto ^ below
+            return _threshold_bits(op, key_side is left, below, upto, prefixes[-1])
 
         return row
 
 
-def _threshold_bits(op: str, key_on_left: bool, below: int, upto: int, full: int) -> int:
-    """Bits of the keys that compare so, given those strictly below the threshold and those up to it."""
-    if op in ("eq", "ne"):
-        return upto ^ below if op == "eq" else full ^ upto ^ below
+def _threshold_bits(op: str, key_on_left: bool, below: int, upto: int, ordered: int) -> int:
+    """Bits of the keys that compare so, given those strictly below the threshold, those up to it, and all."""
+    if op == "eq":
+        return upto ^ below
     if key_on_left:
         return below if op == "lt" else upto
-    return full ^ upto if op == "lt" else full ^ below
+    return ordered ^ upto if op == "lt" else ordered ^ below
 
 
 def _separated(expr: Scalar) -> bool:

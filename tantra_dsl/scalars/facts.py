@@ -1,7 +1,7 @@
 """What can be known of a program before it runs.
 
-All answers about masks are sound in exact arithmetic over whole positions: they hold for all lengths, heads and
-field values, and may only overestimate.
+All answers about masks are sound: they hold for all lengths, heads and field values, and may only overestimate.
+Whole numbers are exact; where fractions are compared, there is room for the rounding of a few operations.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from tantra_dsl.scalars.simplify import canonical, simplify
 from tantra_dsl.scalars.walk import ScalarError, captures_of, substitute, variables_of
 
 _FURTHEST = 2**40
+"""No sequence is longer."""
+
 _PLACES_TRIED = 64
 
 
@@ -44,7 +46,7 @@ def _furthest(body: Scalar, side: int) -> float:
     if not zones:
         return -math.inf
     limit = max(_reach(zone, side) for zone in zones)
-    if limit == math.inf:
+    if limit >= _FURTHEST:
         limit = _search(reasoner, body, side)
     return _tightened(reasoner, body, side, limit)
 
@@ -75,9 +77,11 @@ def _search(reasoner: Reasoner, body: Scalar, side: int) -> float:
 
 
 def _tightened(reasoner: Reasoner, body: Scalar, side: int, limit: Bound) -> float:
-    if math.isinf(limit):
-        return float(limit)
+    if isinstance(limit, float):
+        return limit
     distance = math.floor(limit)
+    if distance < -_FURTHEST:
+        return -math.inf
     for _ in range(_PLACES_TRIED):
         if _possible(reasoner, body, side, distance, distance):
             break

@@ -15,11 +15,17 @@ from tantra_dsl.scalars.ir import Const, Gather, Op, Scalar, Var
 _SMALL = 1e-9
 """Relative room for the rounding of a transcendental function."""
 
+_LARGEST_CLEAN = 2**24
+_LARGEST_DENOMINATOR = 1024
+_EPSILON = Fraction(1, 2**22)
+_ROUNDING = Affine.between((-_EPSILON, _EPSILON))
+"""Room for the rounding of a comparison of fractions that have no short binary form."""
+
 Case = tuple[Zone, Affine]
 
 
 class Reasoner:
-    """Reads predicates with exact real arithmetic over whole positions.
+    """Reads predicates over whole positions, with room for the rounding of fractions.
 
     ``budget`` bounds the steps of all its work together; when it is spent, answers become coarse but stay sound.
     ``exact`` turns False as soon as some zone was kept that may hold places where the predicate fails.
@@ -74,6 +80,7 @@ class Reasoner:
         return [z for z in found if z]
 
     def _compare(self, op: str, form: Affine, zone: Zone) -> list[Zone | None]:
+        form = form if _is_clean(form) else form + _ROUNDING
         negative = form.scaled(-1)
         if op in ("lt", "le"):
             return [self._nonpositive(zone, form, op == "lt")]
@@ -98,7 +105,7 @@ class Reasoner:
             self.exact = False
             return [(zone, Affine.between(ANY))]
         if isinstance(expr, Const):
-            return [(zone, Affine.constant(_rational(expr.value)))]
+            return [(zone, _constant(expr.value))]
         if isinstance(expr, Var):
             return [(zone, Affine.variable(expr.name))]
         if isinstance(expr, Gather):
@@ -166,10 +173,28 @@ _LINEAR: dict[str, Callable[..., Affine]] = {
 }
 
 
-def _rational(value: int | float | bool) -> Rational:
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else Fraction(value)
-    return int(value)
+def _constant(value: int | float | bool) -> Affine:
+    """A literal, with room for its rounding to single precision unless it is an int or a small binary fraction."""
+    if not isinstance(value, float):
+        return Affine.constant(int(value))
+    exact: Rational = int(value) if value.is_integer() else Fraction(value)
+    if _is_clean_number(exact) and -_LARGEST_CLEAN < exact < _LARGEST_CLEAN:
+        return Affine.constant(exact)
+    ends = exact * (1 - _EPSILON), exact * (1 + _EPSILON)
+    return Affine.between((min(ends), max(ends)))
+
+
+def _is_clean(form: Affine) -> bool:
+    """Whether floating-point arithmetic gets this exactly right."""
+    return all(_is_clean_number(number) for number in (*form.terms.values(), form.low, form.high))
+
+
+def _is_clean_number(number: Bound) -> bool:
+    if isinstance(number, float):
+        return True
+    number = Fraction(number)
+    below: int = number.denominator - 1
+    return below < _LARGEST_DENOMINATOR and number.denominator & below == 0
 
 
 def _one_bound(form: Affine) -> bool:
