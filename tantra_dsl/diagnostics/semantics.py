@@ -287,6 +287,22 @@ class StreamChanged(Diagnostic):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharedLayersDiffer(Diagnostic):
+    """Layers that share their weights but are built differently."""
+
+    code: ClassVar[str] = "T0203"
+    name: str
+
+    @property
+    def title(self) -> str:
+        return f"the layers of `{self.name}` share one set of weights, but differ by their index"
+
+    @property
+    def help(self) -> str:
+        return "spell the differing layers out as blocks that call one `share`d module"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TooLarge(Diagnostic):
     """A spec beyond the limits that keep checking bounded."""
 

@@ -254,10 +254,9 @@ def run_statements(
 
 
 def report_unused(assigned: dict[str, tuple[Span, Thunk]], frame: Frame) -> None:
-    """Report variables that nothing reads."""
+    """Note the equations, so that one which nothing reads in any layer is reported."""
     for name, (span, thunk) in assigned.items():
-        if not thunk.read:
-            frame.session.explicit.append((thunk, f"the equation `{name} = ...`", name, span))
+        frame.session.explicit.append((thunk, f"the equation `{name} = ...`", name, span))
 
 
 def bind_members(members: tuple[tree.Member, ...], scope: Scope, frame: Frame) -> None:
@@ -283,7 +282,7 @@ def run_assign(
     frame.begin()
     frame.sites.update(naming.assign((member.value,), member.targets, scope, frame.taken, prefix))
     value = evaluate.evaluate(member.value, scope, frame)
-    values = calls.results(value)
+    values = tuple(_tensor_if_path(item, member, frame) for item in calls.results(value))
     if len(values) != len(member.targets) and value is not POISON:
         wanted = f"{len(member.targets)} values"
         got = describe(value) if len(values) == 1 else f"{len(values)}"
@@ -295,12 +294,17 @@ def run_assign(
     for name, item in zip(member.targets, named, strict=True):
         thunk = Thunk.of(item)
         # A variable assigned again replaces one that must have been read by then.
-        if name in assigned and not assigned[name][1].read:
+        if name in assigned:
             frame.session.explicit.append((assigned[name][1], f"the equation `{name} = ...`", name, assigned[name][0]))
         assigned[name] = (member.span, thunk)
         scope.bind(name, thunk)
         if isinstance(item, Tensor):
             frame.variables[name] = item
+
+
+def _tensor_if_path(value: Value, member: tree.Assign, frame: Frame) -> Value:
+    """A variable assigned from another layer is a tensor of this one, which later layers may read in turn."""
+    return references.tensor(value, frame, member.value.span) if references.is_tensor(value) else value
 
 
 def name_targets(targets: tuple[str, ...], values: tuple[Value, ...], frame: Frame) -> tuple[Value, ...]:

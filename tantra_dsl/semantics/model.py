@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.calls as calls
+import tantra_dsl.semantics.closing as closing
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.extend as extend
 import tantra_dsl.semantics.references as references
@@ -144,7 +145,7 @@ def _report_idle(session: Session) -> None:
 def _graph(definition: tree.Definition, outputs: list[tuple[str, Tensor]], scope: Scope, frame: Frame) -> Graph:
     session = frame.session
     key = session.keep(frame.builder.finish([(name, frame.use(tensor)) for name, tensor in outputs]), frame.name)
-    stacks.export(session)
+    closing.close(session)
     facts = []
     for name in ("context", "vocab", "dim"):
         thunk = scope.names.get(name)

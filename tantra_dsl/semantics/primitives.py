@@ -33,7 +33,7 @@ MAX_EXTENT = 10**9
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """A primitive's signature. An input ending in ``*`` takes any number of tensors; params have defaults or are REQUIRED."""
+    """A primitive: its inputs (one ending in ``*`` takes any number of tensors), its settings with defaults or REQUIRED."""
 
     name: str
     inputs: tuple[str, ...]

@@ -9,7 +9,14 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.references as references
-from tantra_dsl.diagnostics.semantics import BadArithmetic, StreamChanged, TooLarge, UnknownPath, WrongType
+from tantra_dsl.diagnostics.semantics import (
+    BadArithmetic,
+    SharedLayersDiffer,
+    StreamChanged,
+    TooLarge,
+    UnknownPath,
+    WrongType,
+)
 from tantra_dsl.graph.model import Body, BodyRef, Ref
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.semantics.binding import bind, input_names, require
@@ -229,6 +236,8 @@ def apply(x: Tensor, stack: Stack, name: str, expr: tree.Expr, frame: Frame) -> 
 
 def _place(building: Building, x: Tensor, stack: Stack, memo: dict[int, str], expr: tree.Expr, frame: Frame) -> Value:
     frame.claim(building.name, expr.span)
+    if stack.shared and len(set(building.keys)) > len({id(value) for value, _ in stack.pattern}):
+        return frame.session.report(SharedLayersDiffer(span=expr.span, name=building.name))
     extras = list(building.extras.values())
     names = tuple(name for name, _ in extras)
     if len(memo) == len(stack.pattern):
@@ -345,47 +354,6 @@ def _call_of(body: Body, name: str) -> Ref | None:
         if node.op == "call" and node.attr("name") == name:
             return Ref(node.id)
     return None
-
-
-def export(session: Session) -> None:
-    """Give bodies the taps that later layers read, and their calls the further outputs."""
-    if not session.exports:
-        return
-    for key, paths in session.exports.items():
-        body = session.bodies[key]
-        session.bodies[key] = replace(body, taps=tuple(sorted(paths.items())))
-    for key in list(session.bodies):
-        _widen_calls(session, key)
-
-
-def _widen_calls(session: Session, key: str) -> None:
-    body = session.bodies[key]
-    nodes = []
-    for node in body.nodes:
-        target = session.bodies.get(node.attr("body").key) if node.op == "call" else None
-        if target is not None and target.taps:
-            own = node.types[: len(target.outputs)]
-            node = replace(node, types=(*own, *(_tap_type(session, target, name, ref) for name, ref in target.taps)))
-        nodes.append(node)
-    taps = tuple((name, _resolved(session, body, name, ref)) for name, ref in body.taps)
-    session.bodies[key] = replace(body, nodes=tuple(nodes), taps=taps)
-
-
-def _tap_type(session: Session, body: Body, name: str, ref: Ref) -> TensorType:
-    if ref.out >= 0 and ref.out < len(body.node(ref.node).types):
-        return body.type_of(ref)
-    inner = session.bodies[body.node(ref.node).attr("body").key]
-    rest = name.split(".", 1)[1]
-    return _tap_type(session, inner, rest, dict(inner.taps)[rest])
-
-
-def _resolved(session: Session, body: Body, name: str, ref: Ref) -> Ref:
-    if ref.out >= 0:
-        return ref
-    inner = session.bodies[body.node(ref.node).attr("body").key]
-    rest = name.split(".", 1)[1]
-    position = [tap for tap, _ in inner.taps].index(rest)
-    return Ref(ref.node, len(inner.outputs) + position)
 
 
 def body_key(frame: Frame, session: Session) -> str:
