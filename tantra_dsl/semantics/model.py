@@ -202,8 +202,8 @@ class _Model:
             return None
         self._sort_members()
         self._bind_facts()
-        self._declare_inputs()
         bodies.bind_members(self.members, self.scope, self.frame)
+        self._declare_inputs()
         self.frame.scope = self.scope
         self._bind_embed()
         hidden = self._short_forms()

@@ -33,7 +33,7 @@ MAX_EXTENT = 10**9
 
 @dataclass(frozen=True, eq=False)
 class Primitive:
-    """A primitive: its inputs (one ending in ``*`` takes any number of tensors), its settings with defaults or REQUIRED."""
+    """A primitive: its inputs (one ending in ``*`` takes any number of tensors) and settings (a default or REQUIRED)."""
 
     name: str
     inputs: tuple[str, ...]
