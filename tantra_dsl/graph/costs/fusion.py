@@ -13,26 +13,25 @@ from tantra_dsl.scalars.walk import fold
 _AFFINE: Final = frozenset({"add", "mul"})
 
 
-def weighted_norms(body: Body) -> frozenset[str]:
-    """Ids of the maps that are a layernorm's weight and bias: torch computes them with the norm.
-
-    (torch's rms norm on a CPU keeps its normalised input all the same, so its weights are like any other product.)
-    """
+def weighted_norms(body: Body) -> dict[str, str]:
+    """Maps that are the weight and bias of a norm, by id, with the kind of the norm: torch computes them with it."""
     nodes = {node.id: node for node in body.nodes}
     readers = Counter(ref for node in body.nodes for ref in node.inputs)
     readers.update(ref for _, ref in (*body.outputs, *body.taps))
-    found: set[str] = set()
+    found: dict[str, str] = {}
     for node in body.nodes:
         if node.op == "map" and _is_affine(node.attr("program")):
-            normal = [ref for ref in node.inputs if _is_normal(nodes[ref.node], found) and readers[ref] == 1]
+            normal = [ref for ref in node.inputs if _kind(nodes[ref.node], found) and readers[ref] == 1]
             if len(normal) == 1 and _others_are_vectors(nodes, node, normal[0]):
-                found.add(node.id)
-    return frozenset(found)
+                found[node.id] = _kind(nodes[normal[0].node], found)
+    return found
 
 
-def _is_normal(node: Node, found: set[str]) -> bool:
-    plain = node.op == "normalize" and node.attr("kind") == "layernorm" and node.attr("groups", 1) == 1
-    return plain or node.id in found
+def _kind(node: Node, found: dict[str, str]) -> str:
+    """Kind of the norm that ``node`` is, or is a part of; empty where it is neither. An rms norm has no bias."""
+    if node.op == "normalize" and node.attr("kind") in ("layernorm", "rms") and node.attr("groups", 1) == 1:
+        return str(node.attr("kind"))
+    return "layernorm" if found.get(node.id) == "layernorm" else ""
 
 
 def _is_affine(program: Program) -> bool:

@@ -118,10 +118,23 @@ def _map(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Save
 
 
 def _normalize(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """The input, and per row (and group) the mean and the inverse deviation; rms has no mean."""
+    """The input, and per row (and group) the mean and the inverse deviation; rms has no mean.
+
+    The rms of half-width numbers is taken of a float32 copy.
+    """
     rows = prod(outs[0][:-1]) * node.attr("groups", 1)
-    statistics = {"layernorm": 2, "rms": 1, "l2": 1}[node.attr("kind")]
-    return Saves((0,), (), rows * statistics * _FLOAT, width=operands[0].width)
+    kept = rows * {"layernorm": 2, "rms": 1, "l2": 1}[node.attr("kind")] * _FLOAT
+    if node.attr("kind") == "rms" and operands[0].width != _FLOAT:
+        return Saves((), (), kept + prod(outs[0]) * _FLOAT, width=operands[0].width)
+    return Saves((0,), (), kept, width=operands[0].width)
+
+
+def weighted_norm_saves(kind: str, operands: Sequence[Operand], width: int) -> Saves:
+    """What the weight (and bias) of a norm keep: nothing with layernorm; with rms, the normalised input in float32."""
+    if kind == "layernorm":
+        return Saves(width=width)
+    normal = max(operands, key=lambda operand: len(operand.shape))
+    return Saves(extra=normal.bytes * _FLOAT // normal.width, width=normal.width)
 
 
 def _result(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -143,16 +156,33 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
     statistics, width = batch * queries * heads * _FLOAT, operands[2].width
     if (mask is None and score is None) or (node.attr("causal") and score is None):
         return Saves((0, 1, 2), (0,), statistics, width=width)
-    bias = _bias_elements(node, batch, heads) * queries * operands[1].shape[1] * operands[0].width
+    if any(operand.grad for operand in operands[3:]) or _used(node) & {"b", "h"} == {"h"}:
+        return _attend_by_matrices(node, operands, outs)
+    bias = _planes(node, batch, heads) * queries * operands[1].shape[1] * operands[0].width
     if len(operands) > 3:
         return Saves((0, 1, 2), (0,), statistics + bias, width=width)
     return Saves((0, 1, 2), (0,), statistics, width=width, shared=((mask, score, bias), bias))
 
 
-def _bias_elements(node: Node, batch: int, heads: int) -> int:
-    """How many planes of queries by keys the tensor that is added to the scores has."""
+def _attend_by_matrices(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """What torch does where its fused kernel takes no such bias: float32 copies by head, and every probability."""
+    (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
+    times = heads // operands[1].shape[2]
+    copies = prod(operands[0].shape) + times * (prod(operands[1].shape) + prod(operands[2].shape))
+    learned = any(operand.grad for operand in operands[3:])
+    lookup = queries * keys * (_INDEX + (node.attr("mask") is not None)) if learned else 0
+    return Saves((), (), (copies + batch * heads * queries * keys) * _FLOAT + lookup, width=operands[2].width)
+
+
+def _used(node: Node) -> frozenset[str]:
+    """Variables that the mask and the score of an attention depend on."""
     programs = [program for program in (node.attr("mask"), node.attr("score")) if program is not None]
-    used = frozenset[str]().union(*(variables_used(program) for program in programs))
+    return frozenset[str]().union(*(variables_used(program) for program in programs))
+
+
+def _planes(node: Node, batch: int, heads: int) -> int:
+    """How many planes of queries by keys the tensor that is added to the scores has."""
+    used = _used(node)
     return (batch if "b" in used else 1) * (heads if "h" in used else 1)
 
 
@@ -161,7 +191,7 @@ def _attend_by_steps(node: Node, operands: Sequence[Operand], outs: Sequence[Sha
     (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
     pairs = batch * heads * queries * keys
     steps = 0 if node.attr("score") is None else len(kept_parts(node.attr("score").body, frozenset({"s"})))
-    masked = 0 if node.attr("mask") is None else _bias_elements(node, batch, heads) * queries * keys
+    masked = 0 if node.attr("mask") is None else _planes(node, batch, heads) * queries * keys
     copied = slice(1, 3) if operands[0].shape[2] != operands[1].shape[2] or operands[0].width != _FLOAT else slice(0)
     times = heads // operands[1].shape[2]
     copies = sum(prod(operand.shape) for operand in operands[copied]) * times * _FLOAT

@@ -11,7 +11,7 @@ from tantra_dsl.graph.costs.figures import Amount
 from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
 from tantra_dsl.graph.costs.forward import called_lengths
 from tantra_dsl.graph.costs.fusion import weighted_norms
-from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of
+from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of, weighted_norm_saves
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
@@ -167,7 +167,7 @@ class _Walk:
         ]
         saves = saves_of(node, operands, self.lengths, self.training.autocast)
         if node.id in self.fused:
-            saves = Saves(width=saves.width)
+            saves = weighted_norm_saves(self.fused[node.id], operands, saves.width)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
             values[slot].storage.saved = True

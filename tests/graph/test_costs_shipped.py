@@ -1,0 +1,111 @@
+"""FLOPs and activation memory of shipped specs at small sizes, against what torch counts and keeps."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import tantra_dsl
+from tantra_compiler import CompileOptions, compile_graph
+from tantra_dsl.graph.costs import cost
+from tantra_dsl.graph.model import Graph
+
+BATCH, SEQ = 2, 32
+SMALL = {
+    "gpt2": "dim: 32 blocks: 2 layers.attention.heads: 4 vocab: 61",
+    "llama3_8b": """dim: 32 layers: 2 of same layers.attention.heads: 4 layers.attention.kv_heads: 2
+                    layers.ffn.hidden: 80 vocab: 61""",
+    "bert_base": "dim: 32 blocks: 2 heads: 4 vocab: 61",
+    "transformer_base": "dim: 32 heads: 4 hidden: 64 vocab: 61",
+    "gemma3_4b": """dim: 32 vocab: 61 local.attention.heads: 4 local.attention.kv_heads: 2
+                    local.attention.head_dim: 8 local.ffn.hidden: 48""",
+    "t5_base": "dim: 32 heads: 4 hidden: 64 blocks: 2 vocab: 61",
+}
+ALIBI = "layers.attention.score: alibi layers.attention.heads: 4 dim: 32 blocks: 2 vocab: 61"
+
+
+@cache
+def small(name: str, changes: str = "") -> Graph:
+    text = f'use "{name}"\nmodel small extends {name} {{ {changes or SMALL[name]} expect params > 0 }}'
+    return tantra_dsl.loads(text).graph()
+
+
+def inputs(graph: Graph) -> dict[str, torch.Tensor]:
+    made = {}
+    for node in graph.main.inputs:
+        shape = [BATCH if dim.name == "batch" else SEQ for dim in node.type.dims]
+        made[node.attr("name")] = torch.randint(node.attr("spec").limit or 2, shape)
+    return made
+
+
+def loss(graph: Graph) -> torch.Tensor:
+    result: torch.Tensor = compile_graph(graph, CompileOptions(seed=0)).train().loss(**inputs(graph))  # type: ignore[operator]
+    return result
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_flops_are_those_that_torch_counts(name: str) -> None:
+    graph = small(name)
+    report = cost(graph, seq=SEQ, batch=BATCH)
+    masked = (report["flops_attention_dense"].value or 0) - (report["flops_attention"].value or 0)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
+        made = loss(graph)
+    assert forward.get_total_flops() == (report["flops_forward"].value or 0) + masked
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as backward:
+        made.backward()
+    step = forward.get_total_flops() + backward.get_total_flops()
+    assert step == (report["flops_training_step"].value or 0) + 3 * masked
+
+
+def kept_bytes(graph: Graph, autocast: bool) -> int:
+    compiled = compile_graph(graph, CompileOptions(seed=0)).train()
+    weights = {weight.untyped_storage().data_ptr() for weight in compiled.parameters()}
+    held: dict[int, torch.Tensor] = {}
+
+    def hold(tensor: torch.Tensor) -> torch.Tensor:
+        address = tensor.untyped_storage().data_ptr()
+        if address not in weights:
+            held.setdefault(address, tensor)
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
+    ):
+        compiled.loss(**inputs(graph))  # type: ignore[operator]
+    return sum(tensor.untyped_storage().nbytes() for tensor in held.values())
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
+@pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
+@pytest.mark.parametrize("name", [*SMALL, "alibi"])
+def test_activation_memory_is_what_is_kept(name: str, autocast: bool) -> None:
+    """Within 2%: norms' weights, counters and single numbers are left out."""
+    graph = small("gpt2", ALIBI) if name == "alibi" else small(name)
+    stated = cost(graph, seq=SEQ, batch=BATCH, precision="bf16" if autocast else "float32")["activation_bytes"].value
+    assert stated == pytest.approx(kept_bytes(graph, autocast), rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["llama3_405b", "gpt2"])
+def test_costing_takes_milliseconds(name: str) -> None:
+    import time
+
+    graph = tantra_dsl.load(name).graph()
+    cost(graph)
+    start = time.perf_counter()
+    cost(graph)
+    assert time.perf_counter() - start < 0.1
+
+
+def test_published_figures() -> None:
+    """Llama 3.1 report, table 3; DeepSeek-V3 report: 37B active; Gemma 3 keeps five windows to one full cache."""
+    llama = cost(tantra_dsl.load("llama3_405b").graph(), seq=8192)
+    assert llama["kv_bytes_per_token"].value == 126 * 2 * 8 * 128 * 2
+    gemma = cost(tantra_dsl.load("gemma3_4b").graph(), seq=32_768)
+    assert gemma["kv_bytes"].value == (29 * 1024 + 5 * 32_768) * 2 * 4 * 256 * 2
+    deepseek = cost(tantra_dsl.load("deepseek_v3").graph(), seq=4096)
+    assert 36.5e9 < (deepseek["active_params"].value or 0) < 38e9
