@@ -91,7 +91,7 @@ class NameClash(Diagnostic):
 
 @dataclass(frozen=True, kw_only=True)
 class Redefined(Diagnostic):
-    """One name defined twice in reach of each other."""
+    """A name that two used files define differently."""
 
     code: ClassVar[str] = "N0105"
     name: str
@@ -99,11 +99,15 @@ class Redefined(Diagnostic):
 
     @property
     def title(self) -> str:
-        return f"`{self.name}` is defined twice"
+        return f"`{self.name}` is defined by two of the files that are used here"
 
     @property
     def notes(self) -> tuple[Note, ...]:
-        return (Note("first defined here", self.first),)
+        return (Note("the other is defined here", self.first),)
+
+    @property
+    def help(self) -> str:
+        return f"rename one of them, or define `{self.name}` in the file that uses both"
 
 
 @dataclass(frozen=True, kw_only=True)

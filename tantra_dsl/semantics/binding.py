@@ -140,8 +140,11 @@ class _Matcher:
 
     def _positional(self, argument: Bound) -> None:
         value = evaluate.force(argument.thunk, self.frame)
+        if value is POISON:
+            self.binding.spoiled = True
+            return
         open_inputs = [name for name in self.inputs if name not in self.binding.inputs]
-        fits = value is POISON or references.is_tensor(value)
+        fits = references.is_tensor(value)
         if fits and open_inputs:
             self.binding.inputs[open_inputs[0]] = argument.thunk
         elif fits:
@@ -159,7 +162,9 @@ class _Matcher:
     def _surplus(self, argument: Bound) -> None:
         self.binding.spoiled = True
         argument.thunk.read = True
-        reason = f"takes {len(self.inputs) + len(self.params)} values, but more were given"
+        places = (*(() if self.definition.kind == "wiring" else self.inputs), *self.params)
+        listed = f" ({', '.join(places)})" if places else ""
+        reason = f"takes {len(places)} value{'' if len(places) == 1 else 's'}{listed}, but more were given"
         self.frame.session.report(TooManyArguments(span=argument.span, owner=self.owner, reason=reason))
 
     def _place(self, into: dict[str, Thunk], name: str, argument: Bound) -> None:

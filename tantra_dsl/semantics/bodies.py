@@ -419,7 +419,12 @@ def _run_sublayer(label: str, expr: tree.Expr, member: tree.Member, wiring: Thun
             frame.session.report(WrongType(span=expr.span, wanted="a sublayer", got=describe(callee)))
         return x
     result = wire(evaluate.force(wiring, frame), Sublayer(callee, label, expr), x, expr, frame)
-    return x if result is POISON else result
+    if result is not POISON:
+        return result
+    if label not in frame.taken:
+        # Where the wiring is at fault, the sublayer's own mistakes are told all the same.
+        calls.call_with(callee, [x], expr, frame, label)
+    return x
 
 
 def wire(wiring: Value, sublayer: Sublayer, x: Value, expr: tree.Expr, frame: Frame) -> Value:

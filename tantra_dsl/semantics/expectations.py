@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.semantics import ExpectationFailed, UnknownExpectation
+from tantra_dsl.diagnostics.semantics import ExpectationFailed, UnknownExpectation, WrongType
 from tantra_dsl.graph.costs import expectations as known_figures
 from tantra_dsl.graph.leaks import diagnose, find_leaks
 from tantra_dsl.graph.masks import mask_diagnostics
 from tantra_dsl.semantics import evaluate
 from tantra_dsl.semantics.model import Elaborated
 from tantra_dsl.semantics.scope import Scope, Thunk
-from tantra_dsl.semantics.values import POISON, plain
+from tantra_dsl.semantics.values import POISON, describe, plain
 from tantra_dsl.syntax import tree
 
 
 def check(result: Elaborated, sink: Sink) -> None:
-    """Verify what the model expects of itself, that nothing sees what it predicts, and that every query sees something."""
+    """Verify what the model expects, that no position sees what it predicts, and that every query sees a key."""
     assert result.graph is not None
     for leak in find_leaks(result.graph):
         sink.add(diagnose(leak))
@@ -27,9 +29,10 @@ def check(result: Elaborated, sink: Sink) -> None:
             _check_one(member, result, figures, sink)
 
 
-def _check_one(member: tree.Expect, result: Elaborated, figures: object, sink: Sink) -> None:
+def _check_one(member: tree.Expect, result: Elaborated, figures: Mapping[str, int | None], sink: Sink) -> None:
     assert result.scope is not None and result.frame is not None
     scope = Scope(result.scope, "expect")
+    scope.fallbacks.update({name: Thunk.of(None) for name in figures})
     used = _used(member.condition, figures)
     for name, value in used.items():
         if value is None:
@@ -40,17 +43,22 @@ def _check_one(member: tree.Expect, result: Elaborated, figures: object, sink: S
     if holds is POISON or holds is True:
         return
     text = written(member.condition)
+    if holds is not False:
+        wanted = "a condition, such as params <= 50M"
+        sink.add(WrongType(span=member.span, wanted=wanted, got=describe(holds), where="`expect`"))
+        return
     actual = tuple((name, _shown(value)) for name, value in used.items())
     sink.add(ExpectationFailed(span=member.span, text=f"`{text}`", actual=actual))
 
 
-def _used(expr: tree.Expr, figures: object) -> dict[str, object]:
+def _used(expr: tree.Expr, figures: Mapping[str, int | None]) -> dict[str, object]:
     names: dict[str, object] = {}
     todo: list[tree.Expr] = [expr]
     while todo:
         current = todo.pop()
-        if isinstance(current, tree.Name) and current.id in figures:  # type: ignore[operator]
-            names[current.id] = figures[current.id]  # type: ignore[index]
+        if isinstance(current, tree.Name) and current.id in figures:
+            value = figures[current.id]
+            names[current.id] = bool(value) if current.id == "causal" and value is not None else value
         elif isinstance(current, tree.Binary):
             todo.extend((current.left, current.right))
         elif isinstance(current, tree.Unary):

@@ -5,6 +5,7 @@ Reading opens files only inside the folder of the spec that was asked for and am
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -78,8 +79,11 @@ class Reader:
         self.units: dict[Path, Unit] = {}
         self.open: list[Path] = []
 
-    def read(self, path: Path, root: Path | None = None, shipped: bool = False) -> Unit | None:
-        """The unit of a file; what it uses must lie below ``root`` (the file's own folder unless given)."""
+    def read(self, path: Path, root: Path | None = None, shipped: bool = False, shown: str = "") -> Unit | None:
+        """The unit of a file; what it uses must lie below ``root`` (the file's own folder unless given).
+
+        Messages call it ``shown``, or by its path.
+        """
         real = path.resolve()
         if real in self.units:
             return self.units[real]
@@ -89,6 +93,8 @@ class Reader:
         if shipped:
             # Places in shipped specs read the same wherever tantra is installed.
             source = replace(source, name=real.relative_to(specs_path().resolve()).as_posix())
+        elif shown:
+            source = replace(source, name=shown)
         return self.take(source, real, (root or real.parent), shipped)
 
     def take(self, source: Source, path: Path | None, root: Path | None, shipped: bool = False) -> Unit | None:
@@ -124,7 +130,8 @@ class Reader:
         elif not target.exists():
             self.sink.add(FileMissing(span=member.span, path=member.path))
         elif len(self.units) < MAX_FILES:
-            self._add(unit, self.read(target, root, unit.shipped))
+            shown = os.path.normpath(Path(unit.source.name).parent / member.path)
+            self._add(unit, self.read(target, root, unit.shipped, shown))
 
     def _use_shipped(self, unit: Unit, name: str, span: Span) -> None:
         path = shipped_models().get(name)

@@ -12,7 +12,7 @@ import tantra_dsl.semantics.extend as extend
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.stacks as stacks
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, UnknownKey, WrongType
+from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, Redefined, UnknownKey, WrongType
 from tantra_dsl.graph.model import Graph, InputSpec
 from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
@@ -52,15 +52,42 @@ class Elaborated:
     frame: Frame | None = None
 
 
-def file_scope(unit: Unit, prelude: Scope, frame: Frame) -> Scope:
-    """What the definitions of a file see: its own, those of the files it uses, the standard library."""
+def file_scope(unit: Unit, prelude: Scope, frame: Frame, made: dict[int, Scope] | None = None) -> Scope:
+    """What the definitions of a file see: its own, those of the files it uses, the standard library.
+
+    ``made`` holds the scopes of files that were met before, so that a file used by several is one.
+    """
+    made = {} if made is None else made
+    if id(unit) not in made:
+        made[id(unit)] = _file_scope(unit, _imported(unit, prelude, frame, made), frame)
+    return made[id(unit)]
+
+
+def _imported(unit: Unit, prelude: Scope, frame: Frame, made: dict[int, Scope]) -> Scope:
     imported = Scope(prelude, "used files")
     for used in unit.uses:
-        inner = file_scope(used, prelude, frame)
-        for level in (inner.parent, inner):
-            assert level is not None
-            if level is not prelude:
-                imported.names.update(level.names)
+        inner = file_scope(used, prelude, frame, made)
+        assert inner.parent is not None
+        for name, thunk in {**inner.parent.names, **inner.names}.items():
+            first = imported.names.get(name, thunk)
+            imported.names[name] = thunk if first is thunk else _ambiguous(name, first, thunk, frame)
+    return imported
+
+
+def _ambiguous(name: str, first: Thunk, second: Thunk, frame: Frame) -> Thunk:
+    """What stands for a name that two used files define: a mistake, but only where it is asked for."""
+    thunk = Thunk.of(POISON)
+    places = (_defined_at(first), _defined_at(second))
+    thunk.on_read = lambda: frame.session.sink.add(Redefined(span=places[1], name=name, first=places[0]))
+    return thunk
+
+
+def _defined_at(thunk: Thunk) -> Span:
+    value = thunk.peek() if thunk.known else None
+    return value.definition.name_span if isinstance(value, Function) and value.definition else thunk.span
+
+
+def _file_scope(unit: Unit, imported: Scope, frame: Frame) -> Scope:
     scope = Scope(imported, unit.source.name)
     for member in unit.file.members:
         if isinstance(member, tree.Let):
@@ -286,7 +313,7 @@ class _Model:
             if isinstance(member, tree.Input):
                 value = evaluate.evaluate(member.type, self.scope, self.frame)
                 self.declare(member.name, value, member.span)
-        if not self.inputs and ("embed" in self.keys or "layers" in self.keys):
+        if not self._streams() and ("embed" in self.keys or "layers" in self.keys):
             self.declare("tokens", Symbol("tokens"), self.keys.get("embed", self.definition).span)
 
     def declare(self, name: str, kind: Value, span: Span) -> Tensor | None:
@@ -367,10 +394,15 @@ class _Model:
 
     def _stream_input(self) -> Tensor | None:
         """What the short form embeds: the tokens, or the only input."""
-        candidates = [t for n, t in self.inputs.items() if n not in self.session.fields]
+        candidates = self._streams()
         tokens = [t for t in candidates if self._kind(t) == "tokens"]
         chosen = tokens or [t for t in candidates if self._kind(t) in ("pixels", "features")] or candidates
         return chosen[0] if chosen else None
+
+    def _streams(self) -> list[Tensor]:
+        """Inputs that may be embedded: neither fields of the batch nor what is to be predicted."""
+        own = [t for name, t in self.inputs.items() if name not in self.session.fields]
+        return [t for t in own if self._kind(t) not in ("labels", "class")]
 
     def _kind(self, tensor: Tensor) -> str:
         spec: InputSpec = self.frame.builder.nodes[tensor.ref.node].attr("spec")

@@ -323,6 +323,8 @@ def _lookup(a: Application) -> Value:
 def _param(a: Application) -> Value:
     shape = a.value("shape")
     shape = shape if isinstance(shape, tuple) else (shape,)
+    if any(n is POISON for n in shape):
+        return POISON
     if not all(isinstance(n, int) and not isinstance(n, bool) and 0 < n <= MAX_EXTENT for n in shape):
         a.wrong("shape", "positive whole numbers, as in param([heads, head_dim])", a.value("shape"))
         return POISON
