@@ -38,7 +38,7 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
         "L0102", "layers.0 (block local)", "conv1d(x, 3, causal: false)",
     ),
     "mean over time": (
-        "module mean_of_all(x) = expand_time(pool(x, mean), x)",
+        "module mean_of_all(x) = expand_time(linear(pool(x, mean), dim), x)",
         "2 of block { wiring: pre(layernorm)  gist: mean_of_all  attention { heads: 4, mask: causal } }",
         "L0103", "layers.0.gist", "pool(x, mean)",
     ),
