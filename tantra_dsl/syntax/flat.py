@@ -104,19 +104,16 @@ def unary_prefix(expr: Unary) -> str:
 
 
 def flat_operand(expr: Unary) -> str:
-    """The operand of a prefix operator; ``share`` is one only before a name."""
-    if expr.op == "share" and not _starts_with_name(expr.operand):
-        text = flat(expr.operand)
-        return text if text.startswith("(") else f"({text})"
+    """The operand of a prefix operator; ``share`` is one only before a name or a parenthesis."""
+    if expr.op == "share" and not _opens_with_name_or_round(expr.operand):
+        return f"({flat(expr.operand)})"
     return flat(expr.operand, prefix_precedence(expr.op))
 
 
-def _starts_with_name(expr: Expr) -> bool:
-    while isinstance(expr, Attribute | Index | Call):
-        expr = expr.callee if isinstance(expr, Call) else expr.base
+def _opens_with_name_or_round(expr: Expr) -> bool:
     if isinstance(expr, Definition):
         return isinstance(expr.body, Body)
-    return isinstance(expr, Name) or (isinstance(expr, Unary) and expr.op == "share")
+    return isinstance(expr, Name | Attribute | Index | Call | Tuple) or (isinstance(expr, Unary) and expr.op == "share")
 
 
 def flat_base(expr: Expr, *, before_dot: bool = False) -> str:

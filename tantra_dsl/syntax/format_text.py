@@ -129,7 +129,7 @@ class TextFormat:
 
     def _definition(self, node: Definition, indent: int) -> str:
         head = flat_head(node)
-        if len(_STEP) * indent + len(head) + 2 > WIDTH and node.inputs is not None:
+        if len(_STEP) * indent + len(head) + 2 > WIDTH and (node.inputs or node.params):
             head = self._broken_head(node, indent)
         if isinstance(node.body, Body):
             return f"{head} {self._braces(node.body.members, node.body.span, indent)}"

@@ -32,7 +32,7 @@ from tantra_dsl.syntax.tree import (
     Share,
     Use,
 )
-from tantra_dsl.syntax.yaml_scalars import is_plain, scalar
+from tantra_dsl.syntax.yaml_scalars import LABELLED, is_plain, scalar
 
 _STEP = "  "
 _LISTED = (Expect, Remove, Use)
@@ -266,7 +266,7 @@ def _key_text(member: Member) -> str | None:
 
 
 def _label_apart(member: Entry) -> bool:
-    return not (isinstance(member.value, Binary) or member.path in _RESERVED_KEYS)
+    return member.path not in _RESERVED_KEYS and LABELLED.fullmatch(f"x as {member.path}") is not None
 
 
 def _node(member: Member) -> _Node | None:
@@ -279,7 +279,8 @@ def _node(member: Member) -> _Node | None:
         bracey = _bracey(member.value)
         return _Node(body=bracey[1], region=bracey[2]) if bracey else None
     if isinstance(member, Entry):
-        return _value_node(member.value, single=False)
+        labelled = _bracey(member.value) is None or _label_apart(member)
+        return _value_node(member.value, single=False) if labelled else None
     if isinstance(member, Let | Share):
         return _value_node(member.value, single=True)
     return _Node(scalar=_text(member.type)) if isinstance(member, Input) else None
@@ -324,7 +325,7 @@ def _listed_text(member: Member) -> str:
     assert isinstance(member, Use)
     from tantra_dsl.syntax.literals import quote
 
-    plain = is_plain(member.path) and not member.path.startswith('"')
+    plain = is_plain(member.path) and member.path.isprintable()
     return member.path if plain else quote(member.path)
 
 

@@ -11,6 +11,7 @@ KINDS = ("model", "block", "module", "wiring", "mask", "score", "fn")
 _NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED)})\b)"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME_FOLLOWS = re.compile(rf"[ \t]+{_NOT_RESERVED}[A-Za-z_]")
+_OPERAND_FOLLOWS = re.compile(rf"[ \t]*\(|[ \t]+{_NOT_RESERVED}[A-Za-z_]")
 _STRING_FOLLOWS = re.compile(rf'[ \t]*"|[ \t]+{_NOT_RESERVED}[A-Za-z_]')
 _VALUE_FOLLOWS = re.compile(r'[ \t]+(?:(?!(?:then|else|and|or|of|extends)\b)[A-Za-z_0-9("\[])')
 _ROUND_FOLLOWS = re.compile(r"[ \t]*\(")
@@ -41,7 +42,7 @@ _SOFT: dict[str, tuple[_Rule, ...]] = {
     "remove": (_Rule("REMOVE", _NAME_FOLLOWS, True),),
     "use": (_Rule("USE", _STRING_FOLLOWS, True),),
     "expect": (_Rule("EXPECT", _VALUE_FOLLOWS, True),),
-    "share": (_Rule("SHARE", _LABEL_FOLLOWS, True), _Rule("SHARED", _NAME_FOLLOWS, False)),
+    "share": (_Rule("SHARE", _LABEL_FOLLOWS, True), _Rule("SHARED", _OPERAND_FOLLOWS, False)),
 }
 SOFT = frozenset(_SOFT)
 _HEADS = frozenset({*KINDS, "let"})

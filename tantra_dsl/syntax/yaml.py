@@ -15,8 +15,8 @@ from tantra_dsl.syntax.source import Source, Span
 from tantra_dsl.syntax.text import parse_tokens
 from tantra_dsl.syntax.tree import File
 from tantra_dsl.syntax.yaml_nodes import Mapping, Scalar, Sequence, YamlNode, load_nodes, offsets
+from tantra_dsl.syntax.yaml_scalars import LABELLED
 
-_AS = re.compile(r"(.*\S)\s+as\s+(\S.*)", re.DOTALL)
 _LISTED = {"expect": "EXPECT", "remove": "REMOVE", "use": "USE"}
 
 
@@ -201,7 +201,7 @@ class Translator:
             self._listed(key, value)
         elif isinstance(value, Scalar):
             self._scalar_member(key, value)
-        elif match := _AS.fullmatch(key.value):
+        elif match := LABELLED.fullmatch(key.value):
             piece = self._piece(key)
             self._labelled(piece.cut(0, match.end(1)), piece.cut(match.start(2), len(piece.text)), value, key)
         else:
