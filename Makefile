@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/shakespeare
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt hatch_build.py
 
 .PHONY: help train test lint format wheel-check docs docs-check bench clean
