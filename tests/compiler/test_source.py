@@ -13,6 +13,7 @@ import pytest
 import torch
 from hand_cases import CASES, example_inputs
 
+import tantra_dsl
 from tantra_compiler import CompileOptions, compile_graph, emit_source
 from tantra_compiler.compile import load_source
 from tantra_dsl.graph.model import Graph
@@ -21,9 +22,14 @@ from tantra_dsl.graph.paths import weights
 ROOT = Path(__file__).parents[2]
 
 
+def shipped() -> dict[str, Graph]:
+    """Every model that ships."""
+    return {spec.name: tantra_dsl.load(spec.name).graph() for spec in tantra_dsl.shipped()}
+
+
 @pytest.mark.parametrize("standalone", [False, True], ids=["importing", "standalone"])
 def test_is_formatted_and_lint_free(tmp_path: Path, standalone: bool) -> None:
-    for name, graph in CASES.items():
+    for name, graph in {**CASES, **shipped()}.items():
         (tmp_path / f"{name}.py").write_text(emit_source(graph, CompileOptions(dropout=0.1, standalone=standalone)))
     ruff = [sys.executable, "-m", "ruff"]
     shown = subprocess.run(
@@ -37,7 +43,7 @@ def test_is_formatted_and_lint_free(tmp_path: Path, standalone: bool) -> None:
 
 @pytest.mark.slow
 def test_is_well_typed(tmp_path: Path) -> None:
-    for name, graph in CASES.items():
+    for name, graph in {**CASES, **shipped()}.items():
         (tmp_path / f"{name}_model.py").write_text(emit_source(graph, CompileOptions(dropout=0.1)))
         (tmp_path / f"{name}_alone.py").write_text(emit_source(graph, CompileOptions(standalone=True)))
     paths = {"MYPYPATH": f"{ROOT}:{ROOT / 'compiler'}"}

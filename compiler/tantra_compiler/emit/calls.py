@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from tantra_compiler.emit.expr import Expr, call
 from tantra_compiler.emit.members import member, whole_layer
 from tantra_compiler.emit.source import Source
-from tantra_dsl.graph.model import Node
+from tantra_dsl.graph.model import Body, Node
 from tantra_dsl.graph.paths import used_bodies, weighted_bodies
 
 
@@ -19,6 +19,7 @@ class Callables:
     names: dict[str, str] = field(default_factory=dict)
     functions: frozenset[str] = field(init=False)
     stacked: frozenset[str] = field(init=False)
+    uses: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
         graph = self.source.graph
@@ -27,6 +28,7 @@ class Callables:
         self.stacked = frozenset(key for node in nodes if node.op == "stack" for key in used_bodies(node))
         modules = {node.attr("body").key for node in nodes if node.op == "instance"}
         given = {node.attr("body").key for node in nodes if node.op == "call" and node.attr("instance") == "given"}
+        self.uses = {n.attr("body").key: n.attr("name") for n in nodes if n.op in ("call", "instance")}
         classes = weighted | self.stacked | modules | given | self._random() | {graph.root}
         self.functions = frozenset(graph.bodies.keys() - classes)
 
@@ -51,15 +53,19 @@ class Callables:
         return key != graph.root and key not in self.stacked and whole_layer(graph.bodies[key]) is not None
 
     def takes_cache(self, key: str) -> bool:
-        """Whether a call of body ``key`` needs the cache of decoding."""
+        """Whether body ``key`` takes the cache of decoding."""
         return key in self.source.incremental.bodies
 
-    def call(self, node: Node, args: tuple[Expr, ...], cached: bool) -> Expr:
-        """The call that ``node`` is."""
+    def passes_cache(self, body: Body, node: Node, key: str) -> bool:
+        """Whether ``node`` of ``body`` hands the cache on to ``key``, which it uses."""
+        return self.source.incremental.passes_cache(self.source.graph, body, node, key)
+
+    def call(self, body: Body, node: Node, args: tuple[Expr, ...], cached: bool) -> Expr:
+        """The call that ``node`` of ``body`` is."""
         key = node.attr("body").key
-        passed = ["cache"] if cached and self.takes_cache(key) else []
+        passed = ["cache"] if cached and self.passes_cache(body, node, key) else []
         if node.attr("instance") == "given":
             return call(args[0].text, *args[1:], *passed)
         if key in self.functions:
-            return call(self.names[key], *args, *passed)
+            return call(self.source.read(self.names[key]), *args, *passed)
         return call(member("self", node.attr("name")), *args, *passed)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import Expr, call, header, number, sequence, statement
+from tantra_compiler.emit.expr import Expr, call, entry, header, number, sequence, statement
 from tantra_compiler.emit.members import Weights, holders, member, reachable
 from tantra_compiler.emit.names import class_name, identifier
 from tantra_compiler.emit.stacks import stack_constructor
@@ -37,9 +37,16 @@ class Classes:
             text, wanted = self._class(body), class_name(body.definition)
         plain = without_comments(text)
         if plain not in self._known:
-            self._known[plain] = self.callables.source.claim(wanted)
+            self._known[plain] = self._name(body, wanted)
             self.sources.append(text.replace(_NAME, self._known[plain]))
         self.callables.names[body.key] = self._known[plain]
+
+    def _name(self, body: Body, wanted: str) -> str:
+        """The definition's name; where that is taken, with what the model calls this use of it, or a number."""
+        source = self.callables.source
+        used = self.callables.uses.get(body.key, "")
+        longer = class_name(f"{used}_{body.definition}") if used and wanted[0].isupper() else wanted
+        return source.claim(longer if wanted in source.names and used != body.definition else wanted)
 
     def _function(self, body: Body) -> str:
         cached = self.callables.takes_cache(body.key)
@@ -143,7 +150,7 @@ def constructed(body: Body, callables: Callables) -> list[str]:
     for prefix in holders([path for path, _ in made]):
         made.insert(_first_below(made, prefix), (prefix, Expr(f"{callables.source.use('Part')}()")))
     for path, value in made:
-        lines += statement(f"{_slot(path)} = ", value, 8)
+        lines += statement(f"{_slot(path, value)} = ", value, 8)
     return lines
 
 
@@ -151,11 +158,14 @@ def _first_below(made: list[tuple[str, Expr]], prefix: str) -> int:
     return next(number for number, (path, _) in enumerate(made) if path.startswith(f"{prefix}."))
 
 
-def _slot(path: str) -> str:
-    """What is assigned to make a child at ``path``; some names can only be set in the table of children."""
+def _slot(path: str, value: Expr) -> str:
+    """What is assigned to make a child at ``path``; some names can only be set in a module's own tables."""
     owner, _, name = path.rpartition(".")
     base = member("self", owner) if owner else "self"
-    return f"{base}.{name}" if reachable(name) else f'{base}._modules["{name}"]'
+    if reachable(name):
+        return f"{base}.{name}"
+    tables = {"nn.Parameter": "_parameters", "nn.Buffer": "_buffers"}
+    return f'{base}.{tables.get(value.text.partition("(")[0], "_modules")}["{name}"]'
 
 
 def _made(body: Body, weights: Weights, callables: Callables) -> Iterable[tuple[str, Expr]]:
@@ -193,7 +203,8 @@ def inits_table(callables: Callables, body: Body) -> list[str]:
     if not found:
         return []
     lines = ["    inits: ClassVar[dict[str, Init]] = {"]
-    lines += [f'        "{path}": {_init_text(init)},' for path, init, _ in found]
+    for path, init, _ in found:
+        lines += entry(path, _init_text(init), 8)
     lines.append("    }")
     still = [f'"{path}"' for path, _, decay in found if not decay]
     if still:
@@ -214,6 +225,5 @@ def own_weights(callables: Callables, body: Body) -> Iterable[tuple[str, Init, b
                         yield f"{node.attr('name')}.{part.attr('name')}", part.attr("init"), part.attr("decay")
 
 
-def _init_text(init: Init) -> str:
-    values = ", ".join(number(value).text for value in init.values)
-    return f'("{init.kind}", ({values}{"," if len(init.values) == 1 else ""}))'
+def _init_text(init: Init) -> Expr:
+    return sequence(f'"{init.kind}"', sequence(*map(number, init.values)))

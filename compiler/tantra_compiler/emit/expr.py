@@ -18,11 +18,14 @@ _SIMPLE = re.compile(r"-?(\d[\w.]*|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)\Z")
 
 @dataclass(frozen=True, slots=True)
 class Expr:
-    """An expression. ``rank`` is its binding strength; ``call`` its function and arguments where it is a call."""
+    """An expression. ``rank`` is its binding strength.
+
+    Where it is a bracket with parts (a call, a tuple, a list), ``call`` is its opening, the parts, and its closing.
+    """
 
     text: str
     rank: int = ATOM
-    call: tuple[str, tuple[Expr, ...]] | None = None
+    call: tuple[str, tuple[Expr, ...], str] | None = None
 
     def at(self, rank: int) -> str:
         """Its text, in parentheses where it binds less than ``rank``."""
@@ -35,7 +38,7 @@ class Expr:
 
     def behind(self, prefix: str) -> Expr:
         """Itself with ``prefix`` before it, as in ``name=value``."""
-        return Expr(prefix + self.text, self.rank, self.call and (prefix + self.call[0], self.call[1]))
+        return Expr(prefix + self.text, self.rank, self.call and (prefix + self.call[0], *self.call[1:]))
 
     def __str__(self) -> str:
         return self.text
@@ -44,7 +47,7 @@ class Expr:
 def call(function: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
     """``function(args, key=value)``."""
     parts = [_expr(arg) for arg in args] + [_expr(value).behind(f"{name}=") for name, value in keywords.items()]
-    return Expr(f"{function}({', '.join(map(str, parts))})", ATOM, (function, tuple(parts)))
+    return Expr(f"{function}({', '.join(map(str, parts))})", ATOM, (f"{function}(", tuple(parts), ")"))
 
 
 def _expr(value: Expr | str) -> Expr:
@@ -80,6 +83,19 @@ def sequence(*parts: Expr | str) -> Expr:
     return Expr(made.text[:-1] + ",)", ATOM, made.call) if len(parts) == 1 else made
 
 
+def several(*values: Expr) -> Expr:
+    """``a, b``: parentheses come only where they do not fit a line; a single value stays as it is."""
+    if len(values) == 1:
+        return values[0]
+    return Expr(", ".join(map(str, values)), CONDITION, ("(", values, ")"))
+
+
+def listing(*parts: Expr | str) -> Expr:
+    """``[a, b]``."""
+    made = [_expr(part) for part in parts]
+    return Expr(f"[{', '.join(map(str, made))}]", ATOM, ("[", tuple(made), "]"))
+
+
 def number(value: float | bool) -> Expr:
     """A literal, as short as it can be without loss."""
     text = repr(value)
@@ -105,12 +121,17 @@ def header(name: str, parameters: Iterable[str], returns: str, indent: int = 0) 
     return _spread(call(f"def {name}", *parameters), indent, f" -> {returns}:")
 
 
+def entry(key: str, value: Expr, indent: int) -> list[str]:
+    """``"key": value,`` as an item of a dictionary."""
+    return _spread(value.behind(f'"{key}": '), indent, ",")
+
+
 def _spread(value: Expr, indent: int, end: str) -> list[str]:
     """Lines of ``value``, ending in ``end``: calls that do not fit have an argument a line."""
     pad = " " * indent
     line = f"{pad}{value.text}{end}"
     if len(line) <= WIDTH or value.call is None or not value.call[1]:
         return [line]
-    function, parts = value.call
+    start, parts, close = value.call
     inner = [line for part in parts for line in _spread(part, indent + 4, ",")]
-    return [f"{pad}{function}(", *inner, f"{pad}){end}"]
+    return [f"{pad}{start}", *inner, f"{pad}{close}{end}"]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from tantra_compiler.emit.kept import ATOMS, Groups
 from tantra_compiler.emit.names import free, identifier
 from tantra_dsl.graph.model import Body, Node, Ref
-
-ATOMS = frozenset({"input", "param", "instance", "weight"})
 
 
 @dataclass
@@ -18,13 +17,15 @@ class Flow:
     """Plan of the lines that compute ``wanted``.
 
     ``given`` are nodes whose values have names already. A node is written inside its reader where that is the only one
-    and belongs to the same equation; ``hoisted`` nodes get a line of their own all the same.
+    and belongs to the same equation; ``hoisted`` nodes get a line of their own all the same. A node of ``kept`` stands
+    for itself and for all that serves it alone.
     """
 
     body: Body
     wanted: tuple[Ref, ...]
     given: frozenset[str] = frozenset()
     hoisted: frozenset[str] = frozenset()
+    kept: Groups = field(default_factory=dict)
     nodes: list[Node] = field(init=False)
     readers: dict[str, list[str]] = field(init=False)
     lines: list[list[Node]] = field(init=False)
@@ -43,23 +44,36 @@ class Flow:
 
     def _needed(self) -> list[Node]:
         found = {ref.node for ref in self.wanted}
+        needed: list[Node] = []
         for node in reversed(self.body.nodes):
             if node.id in found and node.id not in self.given:
-                found.update(ref.node for ref in node.inputs)
-        return [n for n in self.body.nodes if n.id in found and n.id not in self.given and n.op not in ATOMS]
+                whole = self._whole(node)
+                found.update(ref.node for ref in whole.inputs)
+                needed.append(whole)
+        return [node for node in reversed(needed) if node.op not in ATOMS]
+
+    def _whole(self, node: Node) -> Node:
+        """``node``, reading what its group reads where it is kept."""
+        group = self.kept.get(node.id, frozenset()) | {node.id}
+        if len(group) == 1:
+            return node
+        read = [ref for other in self.body.nodes if other.id in group for ref in other.inputs]
+        return replace(node, inputs=tuple(dict.fromkeys(ref for ref in read if ref.node not in group)))
 
     def is_inside(self, node: Node) -> bool:
         """Whether ``node`` is written inside its only reader."""
         readers = self.readers.get(node.id, [])
-        if node.op == "stack" or len(node.types) != 1 or node.id in self.hoisted:
+        if (node.op == "stack" and node.id not in self.kept) or len(node.types) != 1 or node.id in self.hoisted:
             return False
         if self._ends[node.id]:
             return not readers and self._ends[node.id] == 1
         if len(readers) != 1:
             return False
         reader = self._by_id[readers[0]]
+        if reader.op == "stack" and reader.inputs[0].node != node.id:
+            return False
         free_standing = node.equation is None and node.target is None
-        return (free_standing or (reader.equation == node.equation and node.target is None)) and reader.op != "stack"
+        return free_standing or (reader.equation == node.equation and node.target is None)
 
     def _places(self, heads: list[Node]) -> dict[str, int]:
         """For each node, the number of the line in which it is written; what ends the body comes last."""
@@ -91,7 +105,7 @@ class Flow:
         return lines
 
     def _together(self, line: list[Node], node: Node) -> bool:
-        if node.op == "stack" or line[0].op == "stack":
+        if any(n.op == "stack" and n.id not in self.kept for n in (node, line[0])):
             return False
         same = node.equation is not None and node.equation == line[0].equation
         named = all(n.target is not None and len(n.types) == 1 for n in (*line, node))
@@ -107,6 +121,7 @@ class Names:
     def __init__(self, taken: Iterable[str]) -> None:
         self._taken = set(taken)
         self._held: dict[str, int] = {}
+        self.assigned: set[str] = set()
         self.of: dict[Ref, str] = {}
 
     def hold(self, ref: Ref, name: str, until: int) -> None:
@@ -123,6 +138,7 @@ class Names:
         busy = {name for name, last in self._held.items() if last > line}
         name = free(identifier(wanted), self._taken | busy)
         self.hold(ref, name, until)
+        self.assigned.add(name)
         return name
 
 

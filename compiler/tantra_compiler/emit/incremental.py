@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tantra_compiler.emit.kept import kept_groups
+from tantra_compiler.emit.obstacles import ATTENTION, Growing, growing_axis, grows, obstacle
+from tantra_dsl.graph.lengths import bind
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.paths import bottom_up, used_bodies
-from tantra_dsl.graph.types import Size, TensorType
-from tantra_dsl.scalars.ir import Const, Op, Scalar, Var
-from tantra_dsl.scalars.walk import variables_of
+from tantra_dsl.graph.types import TensorType
 
-_ATTENTION = frozenset({"attend", "additive_attend"})
 _SCANS = frozenset({"linear_scan", "selective_scan", "delta_scan"})
 _PLACED = frozenset({"positions", "tabulate", "rope"})
-_STATEFUL = _ATTENTION | _SCANS | _PLACED | {"conv1d", "shift"}
-_ALONG = frozenset({"concat", "select", "slice", "pool", "softmax"})
-_WHOLE = frozenset({"gather_time", "argmax_time"})
+_STATEFUL = ATTENTION | _SCANS | _PLACED | {"conv1d", "shift"}
 
 
 @dataclass(frozen=True)
 class Incremental:
-    """How a model decodes: the length that grows, why it cannot (or None), and the bodies that take a cache."""
+    """How a model decodes.
 
-    symbol: str | None
+    ``reason`` says why it cannot, or is None; ``growing`` holds, for each body that decoding runs, its lengths that
+    grow; ``bodies`` are those that take a cache.
+    """
+
     reason: str | None
+    growing: Mapping[str, Growing] = field(default_factory=dict)
     bodies: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -32,20 +34,17 @@ class Incremental:
         """Whether the model decodes position by position."""
         return self.reason is None
 
-    def streams(self, type: TensorType) -> bool:
-        """Whether a tensor of ``type`` grows while decoding."""
-        return self.possible and self.symbol is not None and growing_axis(type, self.symbol) is not None
+    def streams(self, body: Body, type: TensorType) -> bool:
+        """Whether a tensor of ``type`` in ``body`` grows while decoding."""
+        return self.possible and growing_axis(type, self.growing.get(body.key, frozenset())) is not None
+
+    def passes_cache(self, graph: Graph, body: Body, node: Node, key: str) -> bool:
+        """Whether ``node`` of ``body`` hands the cache on to ``key``, which it uses."""
+        growing = self.growing.get(body.key, frozenset())
+        return self.possible and key in self.bodies and bool(inner_growing(graph, body, node, key, growing))
 
 
-def growing_axis(type: TensorType, symbol: str) -> int | None:
-    """Position of the dimension that depends on ``symbol``."""
-    for position, dim in enumerate(type.dims):
-        if any(name == symbol for name, _ in dim.size.terms):
-            return position
-    return None
-
-
-def closure(body: Body, refs: Iterator[Ref] | tuple[Ref, ...]) -> frozenset[str]:
+def closure(body: Body, refs: Iterable[Ref]) -> frozenset[str]:
     """Ids of the nodes that ``refs`` depend on, themselves included."""
     found = {ref.node for ref in refs}
     for node in reversed(body.nodes):
@@ -54,25 +53,40 @@ def closure(body: Body, refs: Iterator[Ref] | tuple[Ref, ...]) -> frozenset[str]
     return frozenset(found)
 
 
-def forward_nodes(graph: Graph, body: Body) -> frozenset[str]:
-    """Ids of the nodes that a forward call of ``body`` runs; in the root, without what only the loss needs."""
+def forward_nodes(graph: Graph, body: Body) -> list[Node]:
+    """The nodes that a forward call of ``body`` runs; in the root, without what only the loss needs."""
     outputs = [ref for name, ref in body.outputs if name != "loss" or body.key != graph.root]
-    return closure(body, (*outputs, *(ref for _, ref in body.taps)))
+    running = closure(body, (*outputs, *(ref for _, ref in body.taps)))
+    return [node for node in body.nodes if node.id in running]
+
+
+def inner_growing(graph: Graph, body: Body, node: Node, key: str, growing: Growing) -> Growing:
+    """The lengths of body ``key`` that grow where ``node`` of ``body`` uses it and ``growing`` grow around it."""
+    if node.op == "instance":
+        return frozenset()
+    inputs = graph.bodies[key].inputs
+    if node.op == "stack":
+        extras = dict(zip(node.attr("extras"), node.inputs[1:], strict=True))
+        given = [node.inputs[0], *(extras.get(parameter.attr("name"), node.inputs[0]) for parameter in inputs[1:])]
+    else:
+        given = list(node.inputs[1 if node.attr("instance") == "given" else 0 :])
+    typed = [(own, ref) for own, ref in zip(inputs, given, strict=True) if own.types and body.node(ref.node).types]
+    lengths = bind((own.type, body.type_of(ref)) for own, ref in typed)
+    return frozenset(symbol for symbol, size in lengths.items() if grows(size, growing))
 
 
 def analyse(graph: Graph) -> Incremental:
     """How ``graph`` decodes."""
     symbol = _growing_symbol(graph)
     if symbol is None:
-        return Incremental(None, "its output has no time axis that follows a sequence of tokens")
-    bodies = list(_forward_bodies(graph))
-    for body in bodies:
-        for node in body.nodes:
-            reason = _obstacle(graph, body, node, symbol) if node.id in forward_nodes(graph, body) else None
-            if reason is not None:
-                return Incremental(symbol, f"{body.definition}: {reason}")
-    incremental = Incremental(symbol, None)
-    return Incremental(symbol, None, frozenset(_cache_users(graph, incremental)))
+        return Incremental("its output has no time axis that follows a sequence of tokens")
+    growing = {graph.root: frozenset({symbol})}
+    for key in reversed(bottom_up(graph)):
+        reason = _spread(graph, graph.bodies[key], growing)
+        if reason is not None:
+            return Incremental(f"{graph.bodies[key].definition}: {reason}")
+    known = Incremental(None, growing)
+    return Incremental(None, growing, frozenset(_cache_users(graph, known)))
 
 
 def _growing_symbol(graph: Graph) -> str | None:
@@ -87,126 +101,43 @@ def _growing_symbol(graph: Graph) -> str | None:
     return size.terms[0][0] if size in tokens and len(size.terms) == 1 else None
 
 
-def _forward_bodies(graph: Graph) -> Iterator[Body]:
-    """The bodies that a forward call of the model runs."""
-    pending, seen = [graph.root], {graph.root}
-    while pending:
-        body = graph.bodies[pending.pop()]
-        yield body
-        running = forward_nodes(graph, body)
-        used = {key for node in body.nodes if node.id in running for key in used_bodies(node)}
-        pending.extend(used - seen)
-        seen |= used
-
-
-def _obstacle(graph: Graph, body: Body, node: Node, symbol: str) -> str | None:
-    for type in node.types:
-        grown = [dim.size for dim in type.dims if any(name == symbol for name, _ in dim.size.terms)]
-        if len(grown) > 1:
-            return f"{node.op} pairs every position with every other"
-        if grown and grown[0] != Size.symbol(symbol):
-            return f"{node.op} changes the number of positions"
-    operands = [body.type_of(ref) for ref in node.inputs if body.node(ref.node).types]
-    if not any(growing_axis(type, symbol) is not None for type in operands):
+def _spread(graph: Graph, body: Body, growing: dict[str, Growing]) -> str | None:
+    """Note what grows in the bodies that ``body`` uses; the reason where something in it cannot be incremental."""
+    own = growing.get(body.key)
+    if own is None:
         return None
-    return _obstacle_of(node, operands, symbol)
-
-
-def _obstacle_of(node: Node, operands: list[TensorType], symbol: str) -> str | None:
-    if node.op in _ATTENTION:
-        return _attention_obstacle(node, operands, symbol)
-    if node.op == "conv1d" and (not node.attr("causal") or node.attr("stride", 1) != 1):
-        return "a convolution that is not causal reads later positions"
-    if node.op == "shift" and node.attr("by") < 0:
-        return "a shift reads later positions"
-    if node.op in _WHOLE or (node.op in _ALONG and _works_along(node, operands, symbol)):
-        return f"{node.op} works along all positions"
+    for node in forward_nodes(graph, body):
+        reason = obstacle(body, node, own)
+        if reason is not None:
+            return reason
+        for key in used_bodies(node):
+            inner = inner_growing(graph, body, node, key, own)
+            if inner and growing.setdefault(key, inner) != inner:
+                return f"{graph.bodies[key].definition} is used on sequences that grow in different ways"
     return None
-
-
-def _works_along(node: Node, operands: list[TensorType], symbol: str) -> bool:
-    widest = max(operands, key=lambda type: type.rank)
-    name = node.attr("axis")
-    axis = widest.rank - 1 if name == "last" else widest.axis(name)
-    return axis is not None and axis == growing_axis(widest, symbol)
-
-
-def _attention_obstacle(node: Node, operands: list[TensorType], symbol: str) -> str | None:
-    queries, keys = (growing_axis(type, symbol) is not None for type in operands[:2])
-    mask, score = node.attr("mask"), node.attr("score")
-    used = frozenset[str]().union(*(variables_of(p.body) for p in (mask, score) if p is not None))
-    if used & {"queries", "keys"}:
-        return "its mask or score depends on the length"
-    if not keys:
-        return "its mask or score compares positions of two sequences" if "q" in used else None
-    if not queries:
-        return "attention reads a sequence that is still growing"
-    if mask is None or not looks_back(mask.body):
-        return "attention sees later positions"
-    return None
-
-
-def looks_back(mask: Scalar) -> bool:
-    """Whether ``mask`` can be seen to imply ``k <= q``."""
-    if isinstance(mask, Const):
-        return not mask.value
-    if not isinstance(mask, Op):
-        return False
-    if mask.op == "and":
-        return any(map(looks_back, mask.args))
-    if mask.op == "or":
-        return all(map(looks_back, mask.args))
-    if mask.op in ("le", "lt", "eq") and _key_and_query(*mask.args):
-        return True
-    if mask.op in ("ge", "gt", "eq") and _key_and_query(*reversed(mask.args)):
-        return True
-    return _distance_bound(mask)
-
-
-def _key_and_query(a: Scalar, b: Scalar) -> bool:
-    return a == Var("k") and b == Var("q")
-
-
-def _distance_bound(mask: Op) -> bool:
-    """Whether it says that ``q - k`` is at least a number that is not negative."""
-    if mask.op not in ("ge", "gt", "le", "lt", "eq"):
-        return False
-    left, right = mask.args if mask.op in ("ge", "gt", "eq") else reversed(mask.args)
-    distance = Op("sub", (Var("q"), Var("k")))
-    return left == distance and isinstance(right, Const) and right.value >= 0
 
 
 def _cache_users(graph: Graph, incremental: Incremental) -> Iterator[str]:
     users: set[str] = set()
     for key in bottom_up(graph):
         body = graph.bodies[key]
-        running = forward_nodes(graph, body)
-        if any(_uses_cache(body, node, incremental, users) for node in body.nodes if node.id in running):
+        if key in incremental.growing and _takes_cache(graph, body, incremental, users):
             users.add(key)
             yield key
 
 
-def _uses_cache(body: Body, node: Node, incremental: Incremental, users: set[str]) -> bool:
-    if users.intersection(used_bodies(node)):
-        return True
-    if node.op in _STATEFUL and any(incremental.streams(body.type_of(ref)) for ref in node.inputs):
-        return True
-    return is_kept(body, node, incremental)
+def _takes_cache(graph: Graph, body: Body, incremental: Incremental, users: set[str]) -> bool:
+    running = forward_nodes(graph, body)
+    known = Incremental(None, incremental.growing, frozenset(users))
+    for node in running:
+        if any(known.passes_cache(graph, body, node, key) for key in used_bodies(node)):
+            return True
+        if node.op in _STATEFUL and any(incremental.streams(body, body.type_of(ref)) for ref in node.inputs):
+            return True
+    grown = any(incremental.streams(body, type) for node in running for type in node.types)
+    return grown and bool(groups_to_keep(body, [node.id for node in running], incremental))
 
 
-def is_kept(body: Body, node: Node, incremental: Incremental) -> bool:
-    """Whether ``node`` is computed once and kept while decoding: it depends on inputs, yet not on what grows."""
-    if node.op in ("input", "param", "instance", "weight") or not node.types or not incremental.possible:
-        return False
-    still = [t for t in node.types if not incremental.streams(t) and any(d.size.terms for d in t.dims)]
-    if len(still) != len(node.types) or len(node.types) != 1:
-        return False
-    return _meets_stream(body, node, incremental)
-
-
-def _meets_stream(body: Body, node: Node, incremental: Incremental) -> bool:
-    """Whether something that grows reads ``node``, which itself reads no such thing."""
-    if any(incremental.streams(body.type_of(ref)) for ref in node.inputs if body.node(ref.node).types):
-        return False
-    readers = [n for n in body.nodes if any(ref.node == node.id for ref in n.inputs)]
-    return any(incremental.streams(t) for reader in readers for t in reader.types)
+def groups_to_keep(body: Body, running: Iterable[str], incremental: Incremental) -> dict[str, frozenset[str]]:
+    """What ``body`` computes once and keeps, among the nodes that are ``running``."""
+    return kept_groups(body, frozenset(running), lambda type: incremental.streams(body, type))

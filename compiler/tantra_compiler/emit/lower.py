@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tantra_compiler.emit.expr import MUL, UNARY, Expr, call, index, infix, method, number
+from tantra_compiler.emit.expr import MUL, UNARY, Expr, call, index, infix, listing, method, number
 from tantra_compiler.emit.site import Site, lowers
 
 
@@ -41,7 +41,7 @@ def _concat(site: Site) -> Expr:
     axis = repr(site.axis(widest))
     if len({site.type(slot).rank for slot in range(len(site.args))}) > 1:
         return site.run("join", *site.args, axis=axis)
-    return call("torch.cat", f"[{', '.join(map(str, site.args))}]", dim=axis)
+    return call("torch.cat", listing(*site.args), dim=axis)
 
 
 @lowers("split_heads")
@@ -111,7 +111,7 @@ def _pool(site: Site) -> Expr:
 
 @lowers("stack_depth")
 def _stack_depth(site: Site) -> Expr:
-    return call("torch.stack", f"[{', '.join(map(str, site.args))}]")
+    return call("torch.stack", listing(*site.args))
 
 
 @lowers("argmax_time")

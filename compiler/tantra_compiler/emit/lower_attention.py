@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tantra_compiler.emit.expr import Expr, number, power, sequence
@@ -66,7 +67,8 @@ def _attend(site: Site) -> Expr:
 def scale_text(scale: float) -> Expr:
     """A scale as it is thought of: ``64**-0.5`` where it is that."""
     width = round(scale**-2) if scale > 0 else 0
-    return power(number(width), number(-0.5)) if width > 1 and width**-0.5 == scale else number(scale)
+    is_root = width > 1 and math.isclose(width**-0.5, scale, rel_tol=1e-15)
+    return power(number(width), number(-0.5)) if is_root else number(scale)
 
 
 def _programs(site: Site, score_name: str) -> dict[str, Expr | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -108,7 +109,7 @@ def member(base: str, path: str) -> str:
 
 def reachable(name: str) -> bool:
     """Whether ``name`` works as an attribute of a module."""
-    return name.isidentifier() and name not in MODULE_ATTRIBUTES
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in MODULE_ATTRIBUTES
 
 
 def holders(paths: list[str]) -> Iterator[str]:

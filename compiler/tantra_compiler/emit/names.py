@@ -26,8 +26,10 @@ def identifier(text: str) -> str:
 
 def class_name(text: str) -> str:
     """``text`` in CamelCase."""
-    parts = [part for part in identifier(text).split("_") if part]
-    name = "".join(part[0].upper() + part[1:] for part in parts) or "Block"
+    name = ""
+    for part in filter(None, identifier(text).split("_")):
+        name += ("_" if name[-1:].isdigit() and part[0].isdigit() else "") + part[0].upper() + part[1:]
+    name = name or "Block"
     return f"{name}_" if keyword.iskeyword(name) or hasattr(builtins, name) else name
 
 
@@ -38,7 +40,8 @@ def free(wanted: str, taken: Iterable[str]) -> str:
     number = 2
     base = name
     while name in taken:
-        name, number = f"{base.rstrip('_')}_{number}", number + 1
+        joint = "" if base[0].isupper() and not base[-1].isdigit() else "_"
+        name, number = f"{base.rstrip('_')}{joint}{number}", number + 1
     return name
 
 

@@ -66,30 +66,35 @@ def _filled(body: Const, like: str, kind: str) -> Expr:
 
 
 def _named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
-    """Lines that name what occurs twice and, as long as the result does not fit a line, its largest part."""
+    """Lines that name what is used twice and, as long as the result does not fit a line, its largest part."""
     lines: list[str] = []
-    while (part := _repeated(formula, body) or _oversized(formula, body)) is not None:
+
+    def bind(part: Scalar) -> None:
         name = free("part", taken)
         taken.add(name)
-        lines += statement(f"{name} = ", formula.expr(part), 4)
+        lines.extend(statement(f"{name} = ", formula.expr(part), 4))
         formula.bound[part] = Expr(name)
+
+    for part in _used_twice(formula, body):
+        if len(formula.expr(part).text) > 7:
+            bind(part)
+    while (largest := _oversized(formula, body)) is not None:
+        bind(largest)
     return lines
 
 
-def _repeated(formula: Formula, body: Scalar) -> Scalar | None:
-    counts: Counter[Scalar] = Counter()
-    for part in _open_parts(formula, body):
-        counts[part] += 1
-    twice = [part for part, count in counts.items() if count > 1 and len(formula.expr(part).text) > 7]
-    return min(twice, key=lambda part: len(formula.expr(part).text), default=None)
+def _used_twice(formula: Formula, body: Scalar) -> list[Scalar]:
+    """Operations that several others, or one of them twice, are made from; smallest first."""
+    distinct = dict.fromkeys(_open_parts(formula, body))
+    users = Counter(inner for part in distinct for inner in formula.printed_parts(part))
+    return [part for part in reversed(distinct) if users[part] > 1 and isinstance(part, Op | Gather)]
 
 
 def _oversized(formula: Formula, body: Scalar) -> Scalar | None:
     if len(formula.expr(body).text) + len("    return ") <= WIDTH:
         return None
-    fitting = [part for part in _open_parts(formula, body) if part is not body]
-    sizes = {part: len(formula.expr(part).text) for part in fitting}
-    fitting = [part for part in fitting if 12 < sizes[part] < WIDTH - 20]
+    sizes = {part: len(formula.expr(part).text) for part in _open_parts(formula, body) if part is not body}
+    fitting = [part for part, size in sizes.items() if 12 < size < WIDTH - 20]
     return max(fitting, key=lambda part: sizes[part], default=None)
 
 

@@ -81,15 +81,16 @@ class Root:
     def _forward(self) -> list[str]:
         refs = list(self.results.values())
         returns = self._result_name if len(refs) > 1 else "Tensor"
-        start = f"return {returns}" if len(refs) > 1 else "return "
         head = signature("forward", ["self", *self._parameters(refs)], self.cached, 4, returns)
         writer = Writer(self.body, self.callables, self.weights, self.cached, self.variables)
-        return [*head, *self._begin(), *writer.lines(refs, start)]
+        return [*head, *self._begin(), *writer.lines(refs, wrap=returns if len(refs) > 1 else "")]
 
     def _begin(self) -> list[str]:
         if not self.cached:
             return []
-        growing = next(self.variables[Ref(n.id)] for n in self.body.inputs if self.source.incremental.streams(n.type))
+        growing = next(
+            self.variables[Ref(n.id)] for n in self.body.inputs if self.source.incremental.streams(self.body, n.type)
+        )
         return ["        if cache is not None:", f"            cache.begin({growing}.shape[1])"]
 
     def _loss(self) -> list[str]:

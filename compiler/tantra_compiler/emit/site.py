@@ -37,13 +37,13 @@ class Site:
 
     def _capture(self, slot: int) -> Expr:
         """A field of the growing sequence is read at all its positions, those in the cache included."""
-        if self.cached and self.source.incremental.streams(self.type(slot)):
+        if self.cached and self.source.incremental.streams(self.body, self.type(slot)):
             return self.run("append", self.args[slot], "cache")
         return self.args[slot]
 
     def cache(self, slot: int = 0) -> dict[str, str]:
         """``cache=cache`` where operand ``slot`` grows while decoding."""
-        growing = self.cached and self.source.incremental.streams(self.type(slot))
+        growing = self.cached and self.source.incremental.streams(self.body, self.type(slot))
         return {"cache": "cache"} if growing else {}
 
     def run(self, function: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
@@ -52,7 +52,7 @@ class Site:
 
     def program(self, program: Program, **constants: int) -> str:
         """Name of the emitted function that computes ``program``."""
-        return self.source.programs.function(program, **constants)
+        return self.source.read(self.source.programs.function(program, **constants))
 
     def axis(self, slot: int = 0) -> int:
         """Attribute ``axis`` as a number, counted from the end of operand ``slot``."""

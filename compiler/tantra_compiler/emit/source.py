@@ -19,6 +19,7 @@ class Source:
     incremental: Incremental
     names: set[str] = field(default_factory=lambda: set(RESERVED) | set(RUNTIME))
     programs: Programs = field(init=False)
+    globals_read: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.programs = Programs(self.claim)
@@ -32,4 +33,9 @@ class Source:
     def use(self, name: str) -> str:
         """``name`` of the runtime; nothing else in the module can be called so, and reading it imports it."""
         assert name in RUNTIME, name
+        return self.read(name)
+
+    def read(self, name: str) -> str:
+        """``name``, noted as one that the function being written reads from the module: no variable may hide it."""
+        self.globals_read.add(name)
         return name

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import Expr, call, statement
+from tantra_compiler.emit.expr import Expr, call, listing, statement
 from tantra_compiler.emit.members import member
-from tantra_dsl.graph.model import BodyRef, Node, layer_bodies
+from tantra_dsl.graph.model import Body, BodyRef, Node, layer_bodies
 from tantra_dsl.graph.stacks import Layers
 
 
@@ -25,7 +25,7 @@ def stack_constructor(stack: Node, callables: Callables) -> Expr:
     if len(made) == 1:
         return Expr(f"nn.ModuleList({made[0][0]} for _ in range({total}))")
     if layers.period >= total:
-        return Expr(f"nn.ModuleList([{', '.join(_several(kind, count) for kind, count in made)}])")
+        return call("nn.ModuleList", listing(*(_several(kind, count) for kind, count in made)))
     return Expr(f"nn.ModuleList({_choice(made, layers.period)} for i in range({total}))")
 
 
@@ -63,6 +63,7 @@ class StackLines:
     """Writes the lines that run a stack on ``values``: its stream and its extras."""
 
     callables: Callables
+    body: Body
     node: Node
     values: list[Expr]
     cached: bool
@@ -72,14 +73,6 @@ class StackLines:
         self.extras = dict(zip(self.node.attr("extras"), self.values[1:], strict=True))
         self.container = member("self", self.node.attr("name"))
         self.keys = list(dict.fromkeys(ref.key for ref, _ in _runs(self.node)))
-
-    def kept_lines(self, target: str, indent: int) -> list[str]:
-        """The stack as something that is run once and kept while decoding."""
-        pad, name = " " * indent, f"{target}_layers"
-        body = StackLines(self.callables, self.node, self.values, False).lines(target, indent + 4)
-        once = self.callables.source.use("once")
-        function = [f"{pad}def {name}() -> Tensor:", *body, f"{pad}    return {target}", ""]
-        return [*function, f"{pad}{target} = {once}(cache, {name})"]
 
     def lines(self, target: str, indent: int) -> list[str]:
         """Lines after which ``target`` holds the stream behind the last layer."""
@@ -97,7 +90,11 @@ class StackLines:
         """What a layer gets behind the stream."""
         names = [node.attr("name") for node in self.graph.bodies[key].inputs[1:]]
         passed = [self.extras[name].text for name in names]
-        return (*passed, "cache") if self.cached and self.callables.takes_cache(key) else tuple(passed)
+        return (
+            (*passed, "cache")
+            if self.cached and self.callables.passes_cache(self.body, self.node, key)
+            else tuple(passed)
+        )
 
     def _loop(self, target: str, indent: int) -> list[str]:
         if self.node.attr("shared"):
@@ -135,8 +132,14 @@ class StackLines:
     def _unrolled(self, target: str, indent: int) -> list[str]:
         """One line a layer; what later layers read has a name of its own."""
         lines = [f"{' ' * indent}{_tap_name(-1, '')} = {target}"] if self._reads(-1, "") else []
+        stream = target
         for index, key in enumerate(layer_bodies(self.node)):
-            lines += self._layer(target, index, key, indent)
+            body = self.graph.bodies[key]
+            out = body.outputs[0][0]
+            made = _tap_name(index, out) if self._reads(index, out) else target
+            outs = [made, *(_tap_name(index, path) if self._reads(index, path) else "_" for path, _ in body.taps)]
+            lines += statement(f"{', '.join(outs)} = ", self._layer_call(stream, index, key), indent)
+            stream = made
         return lines
 
     def _reads(self, layer: int, path: str) -> bool:
@@ -146,19 +149,18 @@ class StackLines:
             for n in self.graph.bodies[key].inputs
         )
 
-    def _layer(self, target: str, index: int, key: str, indent: int) -> list[str]:
-        body = self.graph.bodies[key]
-        passed = [target, *(self._argument(node) for node in body.inputs[1:])]
-        if self.cached and self.callables.takes_cache(key):
+    def _layer_call(self, stream: str, index: int, key: str) -> Expr:
+        passed = [stream, *(self._argument(node) for node in self.graph.bodies[key].inputs[1:])]
+        if self.cached and self.callables.passes_cache(self.body, self.node, key):
             passed.append("cache")
         place = f'"{Layers(self.node).first(key)}"' if self.node.attr("shared") else str(index)
-        outs = [target, *(_tap_name(index, path) if self._reads(index, path) else "_" for path, _ in body.taps)]
-        return statement(f"{', '.join(outs)} = ", call(f"{self.container}[{place}]", *passed), indent)
+        return call(f"{self.container}[{place}]", *passed)
 
     def _argument(self, node: Node) -> str:
         if node.attr("kind") == "tap":
             return _tap_name(node.attr("layer"), node.attr("path"))
-        return self.extras[node.attr("name")].text
+        extra: str = self.extras[node.attr("name")].text
+        return extra
 
 
 def _tap_name(layer: int, path: str) -> str:

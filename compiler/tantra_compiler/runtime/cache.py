@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+Kept = TypeVar("Kept")
 
 
 class Cache:
@@ -62,7 +64,7 @@ def _room_for(x: Tensor, length: int) -> Tensor:
     return torch.zeros((*like.shape[:2], length, *like.shape[3:]), dtype=x.dtype, device=x.device)
 
 
-def once(cache: Cache | None, compute: Callable[[], Tensor]) -> Tensor:
+def once(cache: Cache | None, compute: Callable[[], Kept]) -> Kept:
     """``compute()``, or what it gave in the first call on ``cache``: for what does not change while decoding."""
     return compute() if cache is None else cache.state(compute)
 

@@ -41,9 +41,7 @@ def weight_at(module: nn.Module, path: str) -> Tensor:
         child = module._modules[parent]
         assert child is not None
         module = child
-    weight = module._parameters.get(name)
-    if weight is None:
-        weight = module._buffers[name]
+    weight = {**module._parameters, **module._buffers}[name]
     assert weight is not None
     return weight
 
