@@ -269,7 +269,7 @@ class DenseFormer(nn.Module):
             out = block(x, attention_mask=mask)
             out = out[0] if isinstance(out, tuple) else out
             x = own * out + sum(weight * state for weight, state in zip(earlier, made, strict=True))
-            made.append(x)
+            made.append(out)
         return self.gpt2.lm_head(body.ln_f(x))
 
 

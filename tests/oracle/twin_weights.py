@@ -122,8 +122,8 @@ def denseformer_place(path: str) -> Place:
     if path.endswith((".weights", ".own")):
         _, layer, name = path.split(".")
         return f"{'own' if name == 'own' else 'earlier'}.{layer}", same
-    plain = path.replace("a_norm", "attention_norm").replace("a_attention", "attention")
-    name, view = gpt2_place(plain.replace("out_norm", "ffn_norm").replace("out_ffn", "ffn"))
+    plain = path.replace("middle_norm", "attention_norm").replace("middle_attention", "attention")
+    name, view = gpt2_place(plain.replace("made_norm", "ffn_norm").replace("made_ffn", "ffn"))
     return f"gpt2.{name}", view
 
 
