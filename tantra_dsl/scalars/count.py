@@ -12,7 +12,7 @@ from typing import Literal
 from tantra_dsl.scalars.affine import Zone
 from tantra_dsl.scalars.evaluate import evaluate
 from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, ScalarOp, Var
-from tantra_dsl.scalars.reason import Reasoner
+from tantra_dsl.scalars.reason import Reasoner, prepared
 from tantra_dsl.scalars.simplify import simplify
 from tantra_dsl.scalars.walk import ScalarError, captures_of, depth_and_size, substitute, variables_of
 
@@ -99,7 +99,7 @@ def _relax(expr: Scalar, upwards: bool, unknown: frozenset[str]) -> Scalar:
 def exact_zones(body: Scalar) -> tuple[Zone, ...] | None:
     """Disjoint zones that hold exactly the places where ``body`` is true, or None where no few zones do."""
     reasoner = Reasoner(budget=2_000)
-    zones = reasoner.refine(body, True, Zone())
+    zones = reasoner.refine(prepared(body), True, Zone())
     return tuple(zones) if reasoner.exact and reasoner.budget > 0 else None
 
 

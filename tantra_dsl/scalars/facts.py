@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from tantra_dsl.scalars.affine import Bound, Zone
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
-from tantra_dsl.scalars.reason import Reasoner
+from tantra_dsl.scalars.reason import Reasoner, prepared
 from tantra_dsl.scalars.simplify import canonical, simplify
 from tantra_dsl.scalars.walk import ScalarError, captures_of, substitute, variables_of
 
@@ -41,7 +41,7 @@ def lookback(mask: Program | None) -> float:
 @lru_cache(maxsize=1024)
 def _furthest(body: Scalar, side: int) -> float:
     """Largest ``side * (k - q)`` that the predicate may allow."""
-    reasoner = Reasoner()
+    reasoner, body = Reasoner(), prepared(body)
     zones = reasoner.refine(body, True, Zone())
     if not zones:
         return -math.inf
@@ -95,13 +95,13 @@ def is_exactly_causal(mask: Program | None) -> bool:
     if mask is None:
         return False
     after, before = Zone({"d": (1, math.inf)}), Zone({"d": (-math.inf, 0)})
-    reasoner = Reasoner()
-    return not reasoner.refine(mask.body, True, after) and not reasoner.refine(mask.body, False, before)
+    reasoner, body = Reasoner(), prepared(mask.body)
+    return not reasoner.refine(body, True, after) and not reasoner.refine(body, False, before)
 
 
 def always(body: Scalar) -> bool:
     """Whether a predicate is known to hold everywhere."""
-    return not Reasoner().refine(body, False, Zone())
+    return not Reasoner().refine(prepared(body), False, Zone())
 
 
 # --- rows without a key ----------------------------------------------------------------------

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import product
 
 from tantra_dsl.scalars.affine import ANY, Affine, Bound, Interval, Rational, Zone, times
 from tantra_dsl.scalars.arithmetic import sigmoid, softplus
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Const, Gather, Op, Scalar, Var
+from tantra_dsl.scalars.walk import depth_and_size, fold, with_children
 
 _SMALL = 1e-9
 """Relative room for the rounding of a transcendental function."""
@@ -31,7 +33,7 @@ class Reasoner:
     ``exact`` turns False as soon as some zone was kept that may hold places where the predicate fails.
     """
 
-    def __init__(self, budget: int = 20_000) -> None:
+    def __init__(self, budget: int = 6_000) -> None:
         self.budget = budget
         self.exact = True
 
@@ -171,6 +173,21 @@ _LINEAR: dict[str, Callable[..., Affine]] = {
     "sub": lambda a, b: a - b,
     "neg": lambda a: a.scaled(-1),
 }
+
+
+@lru_cache(maxsize=1024)
+def prepared(body: Scalar) -> Scalar:
+    """The predicate with the operands of each ``and`` and ``or`` in one list, small ones first: they narrow most."""
+
+    def visit(node: Scalar, parts: list[Scalar]) -> Scalar:
+        if not isinstance(node, Op) or node.op not in ("and", "or"):
+            return with_children(node, parts)
+        flat: list[Scalar] = []
+        for part in parts:
+            flat += part.args if isinstance(part, Op) and part.op == node.op else (part,)
+        return Op(node.op, tuple(sorted(flat, key=lambda part: depth_and_size(part)[1])))
+
+    return fold(body, visit)
 
 
 def _constant(value: int | float | bool) -> Affine:

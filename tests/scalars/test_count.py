@@ -26,7 +26,7 @@ def one_by_one(body: Scalar, queries: int, keys: int, docs: tuple[int, ...] = ()
     return sum(bool(evaluate(body, {"q": q, "k": k, "b": 0, "h": h}, read)) for q, k, h in places)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(predicates(), LENGTHS)
 def test_counts_are_exact(body: Scalar, lengths: list[int]) -> None:
     queries, keys = lengths
@@ -34,7 +34,7 @@ def test_counts_are_exact(body: Scalar, lengths: list[int]) -> None:
     assert count == Count(one_by_one(body, queries, keys), "exact")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(predicates(with_fields=True), LENGTHS, st.tuples(*[st.integers(0, 2)] * 9))
 def test_no_field_allows_more_than_the_upper_bound(body: Scalar, lengths: list[int], docs: tuple[int, ...]) -> None:
     queries, keys = lengths
@@ -44,7 +44,7 @@ def test_no_field_allows_more_than_the_upper_bound(body: Scalar, lengths: list[i
     assert actual <= count.value if count.bound == "upper" else actual == count.value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.one_of(predicates(), truths(("q", "k"), depth=2)), st.integers(0, 8))
 def test_the_bits_of_a_row(body: Scalar, query: int) -> None:
     assume(not captures_of(body) and variables_of(body) <= {"q", "k"})

@@ -95,7 +95,7 @@ def _constants(expr: Scalar) -> list[float]:
     return [number for part in getattr(expr, "args", ()) for number in _constants(part)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(numbers(("x", "y"), depth=2), st.floats(-3, 3).map(lambda value: round(value, 3)))
 def test_slopes_of_anything(expr: Scalar, at: float) -> None:
     assume(small(expr) and "@" not in format_scalar(expr))

@@ -47,13 +47,13 @@ def test_the_usual_spelling_is_kept(text: str) -> None:
     assert format_scalar(parse_scalar(text, CAPTURES), CAPTURES) == text
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(truths())
 def test_parse_inverts_format_for_truth_values(expr: Scalar) -> None:
     assert exact(parse_scalar(format_scalar(expr, CAPTURES), CAPTURES)) == exact(expr)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(numbers())
 def test_parse_inverts_format_for_numbers(expr: Scalar) -> None:
     assert exact(parse_scalar(format_scalar(expr, CAPTURES), CAPTURES)) == exact(expr)

@@ -30,7 +30,7 @@ def outcome(expr: Scalar, values: dict[str, int]) -> Value | str:
         return type(error).__name__
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.one_of(truths(), numbers()), PLACES)
 def test_simplify_keeps_the_value(expr: Scalar, values: dict[str, int]) -> None:
     try:
@@ -43,7 +43,7 @@ def test_simplify_keeps_the_value(expr: Scalar, values: dict[str, int]) -> None:
     assert kind_of(simple) == kind_of(expr)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(truths())
 def test_simplify_is_done_in_one_go(expr: Scalar) -> None:
     try:
@@ -164,7 +164,7 @@ def test_different_programs_have_different_normal_forms(one: str, other: str) ->
     assert canonical(parse_scalar(one)) != canonical(parse_scalar(other))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(predicates(), PLACES)
 def test_the_normal_form_of_a_mask_allows_the_same(expr: Scalar, values: dict[str, int]) -> None:
     try:
