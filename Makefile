@@ -27,11 +27,12 @@ train: $(VENV)/.installed ## train specs/shakespeare.tantra on the bundled plays
 test: $(VENV)/.installed-test ## the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
-lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contracts
+lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contracts, the form of the shipped specs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
+	find specs -name '*.tantra' | xargs $(BIN)/tantra fmt --check
 
 format: $(VENV)/.installed-dev ## put Python and specs into canonical form
 	$(BIN)/ruff check --fix
