@@ -92,16 +92,20 @@ def sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def told(folder: Path, resumable: bool = False) -> Iterator[None]:
-    """Turns a refusal of the operating system into a diagnostic: R0303 for a full disk, else R0302."""
+def told(folder: Path) -> Iterator[None]:
+    """Turns a refusal of the operating system to write into ``folder`` into a diagnostic.
+
+    R0303 for a full disk, which says how to resume where there is a checkpoint; else R0302.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
         path = str(error.filename or folder)
+        has_checkpoint = any((folder / "checkpoints").glob("step-*"))
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            full = DiskFull(span=at_path(folder), path=path, resumable=str(folder) if resumable else "")
+            full = DiskFull(span=at_path(folder), path=path, resumable=str(folder) if has_checkpoint else "")
             raise SpecError([full]) from None
         reason = (error.strerror or str(error)).lower()
         raise SpecError([CannotWrite(span=at_path(folder), path=path, reason=reason)]) from None

@@ -60,7 +60,7 @@ class Run:
     def go(self) -> None:
         """Trains to the end of the plan, or until Ctrl-C; saves in both cases."""
         self._since = (self.seconds, self.step)
-        with told(self.folder.path, resumable=self.saved >= 0), _stopping(self):
+        with told(self.folder.path), _stopping(self):
             while self.step < self.plan.steps and not self.interrupted:
                 self._advance()
             if self.saved != self.step:
@@ -104,7 +104,7 @@ class Run:
         except (torch.OutOfMemoryError, MemoryError):
             raise self._no_memory(batch) from None
         except RuntimeError as error:
-            if "not enough memory" not in str(error):
+            if not any(words in str(error) for words in ("not enough memory", "can't allocate memory")):
                 raise
             raise self._no_memory(batch) from None
         if not math.isfinite(value):
@@ -187,7 +187,7 @@ class Run:
 
     def _dump(self, batch: Batch) -> str:
         path = self.folder.path / f"batch-{self.step + 1}.safetensors"
-        with told(self.folder.path, resumable=self.saved >= 0):
+        with told(self.folder.path):
             write_tensors(path, batch.inputs)
         return str(path)
 

@@ -36,7 +36,7 @@ from tantra_dsl.train.roles import weight_roles
 
 def run(request: Request) -> RunResult:
     """Carries out a request that was checked and whose folder is locked."""
-    with told(request.folder.path, resumable=request.resumed), own_settings():
+    with told(request.folder.path), own_settings():
         checkpoint.clear_leftovers(request.folder.checkpoints)
         made = _set_up(request)
         with contextlib.closing(made.metrics):
@@ -65,7 +65,7 @@ def _set_up(request: Request) -> Run:
     torch.manual_seed(recipe.seed)
     precision = pick_precision(recipe.precision, device)
     step = loaded[0].position.step if loaded else 0
-    with told(request.folder.path, resumable=step > 0):
+    with told(request.folder.path):
         _write_facts(request, corpus, device, precision)
         metrics = Metrics(request.folder.metrics, step)
     every = max(1, plan.steps // 20)
@@ -166,7 +166,7 @@ def _finish(made: Run, request: Request) -> RunResult:
         held = made.evaluate(None)
         if not any("final_validation_loss" in entry for entry in made.metrics.entries):
             made.metrics.log(made.step, {"final_validation_loss": held})
-    with told(request.folder.path, resumable=True):
+    with told(request.folder.path):
         _show_curve(made, request)
     for line in _last_words(made, held, stopped):
         made.progress.say(line)

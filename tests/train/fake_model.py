@@ -42,7 +42,13 @@ class FakeSpec:
     def graph(self):
         inputs = KINDS[self.get("kind")]
         nodes = [
-            Node(name, "input", (), (("name", name), ("kind", "tensor"), ("spec", InputSpec(kind, self.get("vocab")))), (TOKENS,))
+            Node(
+                name,
+                "input",
+                (),
+                (("name", name), ("kind", "tensor"), ("spec", InputSpec(kind, self.get("vocab")))),
+                (TOKENS,),
+            )
             for name, kind in inputs.items()
         ]
         nodes += [

@@ -176,7 +176,11 @@ def test_lines_that_are_no_pairs_are_all_told(tmp_path):
     (tmp_path / "a.tsv").write_text("a\tb\nno tab\n\n\tempty\na\tb\tc\n")
     with pytest.raises(SpecError) as caught:
         load("a.tsv", tmp_path, BYTES, PAIRS)
-    assert [(problem.code, problem.line) for problem in caught.value.diagnostics] == [("R0206", 2), ("R0206", 4), ("R0206", 5)]
+    assert [(problem.code, problem.line) for problem in caught.value.diagnostics] == [
+        ("R0206", 2),
+        ("R0206", 4),
+        ("R0206", 5),
+    ]
 
 
 def test_text_and_pairs_are_not_taken_for_each_other(tmp_path):

@@ -47,7 +47,8 @@ def test_nothing_said_is_the_default_recipe():
 def test_every_key_reaches_the_recipe():
     said = {
         "data": word("shakespeare"), "tokenizer": word("bpe", 512), "split": word("document"), "validation": 0.2,
-        "context": 64, "batch": 8, "accumulate": 2, "steps": 500, "optimizer": word("muon", 0.03, momentum=0.9, adamw_lr=0.01),
+        "context": 64, "batch": 8, "accumulate": 2, "steps": 500,
+        "optimizer": word("muon", 0.03, momentum=0.9, adamw_lr=0.01),
         "schedule": word("wsd", warmup=10, decay=0.5, floor=0.1), "label_smoothing": 0.1, "dropout": 0.2, "clip": None,
         "precision": word("float32"), "compile": True, "seed": 7, "eval_every": 50, "eval_batches": 3, "save_every": 60,
         "keep": 5, "log_every": 2, "prompt": "ROMEO",
@@ -159,7 +160,9 @@ def test_all_mistakes_are_told_at_once_where_they_stand():
     places = [Span(source, start, start + 5) for start in (0, 9, 18)]
     sink = Sink()
     values = ("batch", 0), ("steps", "x"), ("lr", 1)
-    recipe = resolve_recipe([Setting(path, value, span) for (path, value), span in zip(values, places, strict=True)], sink)
+    recipe = resolve_recipe(
+        [Setting(path, value, span) for (path, value), span in zip(values, places, strict=True)], sink
+    )
     assert [item.span.location for item in sink.sorted()] == ["a.tantra:1:1", "a.tantra:2:1", "a.tantra:3:1"]
     assert (recipe.batch, recipe.steps) == (Recipe().batch, Recipe().steps)
 
@@ -194,12 +197,14 @@ def test_documented_defaults_are_accepted():
 names = st.sampled_from([entry.name for entry in TRAIN] + ["lr", "optimizer.lr", "batch.x", "nonsense", "a.b.c"])
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.tuples(inner)
-    | st.builds(
-        lambda name, positional, named: Word(name, tuple(positional), tuple(named.items())),
-        st.sampled_from(["adamw", "muon", "cosine", "wsd", "bpe", "bytes", "pairs", "shakespeare", "none", "x"]),
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(["lr", "warmup", "betas", "vocab", "path", "x"]), inner, max_size=2),
+    lambda inner: (
+        st.tuples(inner)
+        | st.builds(
+            lambda name, positional, named: Word(name, tuple(positional), tuple(named.items())),
+            st.sampled_from(["adamw", "muon", "cosine", "wsd", "bpe", "bytes", "pairs", "shakespeare", "none", "x"]),
+            st.lists(inner, max_size=3),
+            st.dictionaries(st.sampled_from(["lr", "warmup", "betas", "vocab", "path", "x"]), inner, max_size=2),
+        )
     ),
     max_leaves=5,
 )
