@@ -24,7 +24,12 @@ SMALL = {
     "gemma3_4b": """dim: 32 vocab: 61 local.attention.heads: 4 local.attention.kv_heads: 2
                     local.attention.head_dim: 8 local.ffn.hidden: 48""",
     "t5_base": "dim: 32 heads: 4 hidden: 64 blocks: 2 vocab: 61",
+    "deepseek_v3": """dim: 32 vocab: 61 dense.attention.heads: 4 dense.attention.q_rank: 24 dense.attention.kv_rank: 16
+                      dense.attention.nope_dim: 16 dense.attention.rope_dim: 8 dense.attention.v_dim: 16
+                      dense.ffn.hidden: 48 sparse.ffn.hidden: 32 sparse.ffn.experts: 16
+                      layers: (dense * 1, sparse * 2)""",
 }
+MAMBA = "layers: 2 of same dim: 32 vocab: 61"
 ALIBI = "layers.attention.score: alibi layers.attention.heads: 4 dim: 32 blocks: 2 vocab: 61"
 
 
@@ -82,10 +87,11 @@ def kept_bytes(graph: Graph, autocast: bool) -> int:
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight")
 @pytest.mark.parametrize("autocast", [False, True], ids=["float32", "bf16"])
-@pytest.mark.parametrize("name", [*SMALL, "alibi"])
+@pytest.mark.parametrize("name", [*SMALL, "alibi", "mamba2_130m"])
 def test_activation_memory_is_what_is_kept(name: str, autocast: bool) -> None:
     """Within 2%: norms' weights, counters and single numbers are left out."""
-    graph = small("gpt2", ALIBI) if name == "alibi" else small(name)
+    changed = {"alibi": ("gpt2", ALIBI), "mamba2_130m": ("mamba2_130m", MAMBA)}
+    graph = small(*changed.get(name, (name,)))
     stated = cost(graph, seq=SEQ, batch=BATCH, precision="bf16" if autocast else "float32")["activation_bytes"].value
     assert stated == pytest.approx(kept_bytes(graph, autocast), rel=0.02)
 

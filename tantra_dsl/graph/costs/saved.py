@@ -53,7 +53,7 @@ def saves_of(node: Node, operands: Sequence[Operand], lengths: Lengths, autocast
     """What ``node`` keeps for its backward pass. Nothing where no gradient flows into it."""
     outs = [shape(t, lengths) for t in node.types]
     if autocast and node.op in _HALVED:
-        return _halved(node, operands, outs)
+        return _HALVED[node.op](node, operands, outs)
     found = _RULES.get(node.op, _nothing)(node, operands, outs)
     if any(operand.grad for operand in operands):
         return found
@@ -99,9 +99,19 @@ def _conv1d(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
 
 
 def _expert_linear(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """The rows sorted by expert, a copy, and the order."""
-    rows = prod(outs[0][:-1])
-    return Saves((), (), rows * (operands[0].shape[-1] * operands[0].width + 2 * _INDEX), width=operands[0].width)
+    """What goes into and comes out of the experts, sorted by expert, and the order."""
+    return Saves(extra=_expert_rows(operands, outs, operands[0].width), width=operands[0].width)
+
+
+def _halved_experts(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The same in half width under autocast, and a half-width copy of every expert."""
+    weights = prod(operands[2].shape) * _HALF
+    return Saves(extra=_expert_rows(operands, outs, _HALF) + weights, width=_HALF)
+
+
+def _expert_rows(operands: Sequence[Operand], outs: Sequence[Shape], width: int) -> int:
+    *rows, wide = outs[0]
+    return prod(rows) * ((operands[0].shape[-1] + wide) * width + _INDEX)
 
 
 def _pool(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -148,20 +158,27 @@ def _dropout(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> 
 
 
 def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """Queries, keys, values, the result, one log-sum-exp per query and head; a mask or bias as a tensor."""
+    """Queries, keys, values, the result, one log-sum-exp per query and head; a mask or a bias as a tensor."""
     mask, score = node.attr("mask"), node.attr("score")
     if "sink" in node.attr("has", ()) or (score is not None and additive_bias(score) is None):
         return _attend_by_steps(node, operands, outs)
+    if not _is_fused(node, operands):
+        return _attend_by_matrices(node, operands, outs)
     batch, queries, heads, _ = outs[0]
     statistics, width = batch * queries * heads * _FLOAT, operands[2].width
     if (mask is None and score is None) or (node.attr("causal") and score is None):
         return Saves((0, 1, 2), (0,), statistics, width=width)
-    if any(operand.grad for operand in operands[3:]) or _used(node) & {"b", "h"} == {"h"}:
-        return _attend_by_matrices(node, operands, outs)
     bias = _planes(node, batch, heads) * queries * operands[1].shape[1] * operands[0].width
     if len(operands) > 3:
         return Saves((0, 1, 2), (0,), statistics + bias, width=width)
     return Saves((0, 1, 2), (0,), statistics, width=width, shared=((mask, score, bias), bias))
+
+
+def _is_fused(node: Node, operands: Sequence[Operand]) -> bool:
+    """Whether torch's fused kernel for CPUs takes it: equal widths, no learned bias, no bias of three dimensions."""
+    per_head_only = _used(node) & {"b", "h"} == {"h"}
+    learned = any(operand.grad for operand in operands[3:])
+    return operands[1].shape[-1] == operands[2].shape[-1] and not learned and not per_head_only
 
 
 def _attend_by_matrices(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -212,10 +229,17 @@ def _additive_attend(node: Node, operands: Sequence[Operand], outs: Sequence[Sha
 
 
 def _linear_scan(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """Every step's state, and its inputs."""
+    """The state before each step and after it, in float32; keys and queries repeated over heads.
+
+    Queries of half width read half-width copies of the states.
+    """
     batch, time, heads, values = outs[0]
-    state = heads * operands[1].shape[-1] * values
-    return Saves(tuple(range(min(3, len(operands)))), (), batch * time * state * _FLOAT)
+    width, keys = operands[1].width, batch * time * heads * operands[1].shape[-1]
+    steps = time * (_FLOAT + _HALF) if operands[0].width == _HALF else (time + 1) * _FLOAT
+    state_bytes = keys // time * values * steps
+    if heads == operands[1].shape[2]:
+        return Saves((0, 1, 2), (), state_bytes)
+    return Saves((2,), (), state_bytes + 2 * keys * width)
 
 
 def _selective_scan(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -255,7 +279,10 @@ _RULES: Final[dict[str, Rule]] = {
     "route": _route,
     "cross_entropy": _cross_entropy,
 }
-_HALVED: Final = frozenset({"linear", "matmul", "similarity", "combine_experts"})
+_HALVED: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("linear", "matmul", "similarity", "combine_experts"), _halved),
+    "expert_linear": _halved_experts,
+}
 
 FORMULA: Final = (
     "what the backward pass reads, each once: inputs of products, norms and activations; queries, keys, values and "
