@@ -112,7 +112,7 @@ def last_seen(reach: Reach | None, position: int) -> int:
     return max(-1, math.floor(min(reach.stride * position + reach.ahead, LENGTH)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.lists(STEPS, min_size=1, max_size=3), st.integers(1, 2), st.integers(0, LENGTH - 2))
 def test_nothing_reaches_further_than_claimed(steps: list[Step], repeat: int, position: int) -> None:
     graph = model_of(steps, repeat)
