@@ -118,7 +118,12 @@ class _Costing:
         kept, size = self.forward.body(self.graph.root).kept, self.cache_bytes
         layers = sum(kept.grows.values())
         widths = " + ".join(_site(*site, count) for site, count in sorted(kept.grows.items(), key=str)) or "0"
-        yield "kv_bytes_per_token", Figure(kept.per_token * size, f"({widths}) * {size} bytes, in {layers} attentions")
+        yield (
+            "kv_bytes_per_token",
+            Figure(
+                kept.per_token * size, f"({widths}) * {size} bytes: keys and values as {layers} attentions read them"
+            ),
+        )
         formula = f"as kv_bytes_per_token, times {self.seq:,} tokens or the window where that is less"
         yield "kv_bytes", Figure(kept.at(self.seq) * size, formula)
         memory = sum(width * self._extent(extent) * count for (width, extent), count in kept.memory.items())
