@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -12,12 +11,13 @@ from typing import Literal
 from tantra_dsl.graph.flow import Flow, Place, StackFlow, Vector, layer_sources, operands_of_call
 from tantra_dsl.graph.model import Body, BodyRef, Node, Ref, layer_counts
 from tantra_dsl.graph.objectives import Objective
+from tantra_dsl.graph.places import author_span
 from tantra_dsl.graph.reach import later_taps, query_offset
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.facts import lookahead
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Program
-from tantra_dsl.syntax.source import NOWHERE, Span
+from tantra_dsl.syntax.source import Span
 
 Explanation = tuple[Literal["attention", "convolution", "over time", "shift"], str, str]
 """Kind of place, what it lets position t see, and what to do."""
@@ -53,27 +53,6 @@ class Culprit:
     def explanation(self) -> Explanation:
         """What to tell the author."""
         return explain(self.node, list(self.types))
-
-
-def author_span(spans: list[Span], words: list[str]) -> Span:
-    """The innermost of ``spans`` that lies in the author's own text, narrowed to a word where it is not the first."""
-    own = next((span for span in spans if not _shipped(span)), spans[0])
-    return own if own == spans[0] else narrowed(own, words)
-
-
-def _shipped(span: Span) -> bool:
-    """Whether a span lies in no text of the author's: in the standard library, or nowhere."""
-    return span == NOWHERE or span.source.name.startswith("std/")
-
-
-def narrowed(span: Span, words: list[str]) -> Span:
-    """The only place within ``span`` where the first of ``words`` stands that stands there just once; or ``span``."""
-    text = span.source.text[span.start : span.end]
-    for word in words:
-        found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", text)]
-        if len(found) == 1:
-            return Span(span.source, span.start + found[0], span.start + found[0] + len(word))
-    return span
 
 
 def culprits(flow: Flow, objective: Objective) -> list[Culprit]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from tantra_dsl.diagnostics.core import Diagnostic
 from tantra_dsl.diagnostics.scalars import MaskAllowsNothing, RowWithoutKey
-from tantra_dsl.graph.blame import author_span
 from tantra_dsl.graph.model import Graph, Node
 from tantra_dsl.graph.paths import bottom_up, used_bodies
+from tantra_dsl.graph.places import author_span
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.scalars.facts import empty_row, lookahead
 from tantra_dsl.scalars.format import format_scalar

@@ -9,6 +9,7 @@ from itertools import islice
 from tantra_dsl.graph.flow import Flow, Vector, operands_of_call, through
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.paths import bottom_up
+from tantra_dsl.graph.places import author_span
 from tantra_dsl.graph.reach import SAME, Reach
 from tantra_dsl.graph.types import Size
 from tantra_dsl.syntax.source import NOWHERE, Span
@@ -32,6 +33,7 @@ class Objective:
     input: int
     name: str
     offset: int
+    model: Span = NOWHERE
 
     @property
     def logits(self) -> Ref:
@@ -40,10 +42,9 @@ class Objective:
 
     @property
     def span(self) -> Span:
-        """Its place: the loss, or the call that leads to it where that is the author's own text."""
-        spans = [self.loss.origin, *(call.origin for call in reversed(self.calls))]
-        own = (span for span in spans if span != NOWHERE and not span.source.name.startswith("std/"))
-        return next(own, self.loss.origin)
+        """Its place: the loss, or where the author asks for it."""
+        around = [*(call.origin for call in reversed(self.calls)), self.model]
+        return author_span([self.loss.origin, *around], ["objective"])
 
     def seen(self, flow: Flow) -> bool:
         """Whether the logits of some position may depend on that position's own target."""
@@ -108,7 +109,7 @@ class _Search:
         if origin is None or (loss.op == "mean_squared_error" and origin[1] < 1):
             return
         name = self.graph.main.inputs[origin[0]].attr("name")
-        yield Objective(calls, body, loss, origin[0], name, origin[1])
+        yield Objective(calls, body, loss, origin[0], name, origin[1], self.graph.main.origin)
 
     def origin(self, body: Body, ref: Ref, given: list[Origin | None]) -> Origin | None:
         """The root input that a value is, moved along time; None for anything computed."""

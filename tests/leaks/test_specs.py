@@ -6,6 +6,7 @@ import pytest
 
 from tantra_dsl import api
 from tantra_dsl.diagnostics.core import Diagnostic
+from tantra_dsl.syntax.source import Span
 
 MODEL = """model tiny {{
   vocab: 256   context: 64   dim: 32
@@ -48,6 +49,10 @@ CASES: dict[str, tuple[str, str, str, str, str]] = {
 }  # fmt: skip
 
 
+def words_of(span: Span) -> str:
+    return span.source.text[span.start : span.end]
+
+
 def check(definitions: str, layers: str, objective: str = "next_token") -> list[Diagnostic]:
     return api.loads(MODEL.format(definitions=definitions, layers=layers, objective=objective)).check()
 
@@ -58,8 +63,11 @@ def test_leaks_are_named_and_placed(case: str) -> None:
     (found,) = check(definitions, layers)
     assert found.code == code
     assert found.title.startswith(path)
-    assert found.span.source.text[found.span.start : found.span.end] == words
+    assert words_of(found.span) == words
     assert found.help
+    objective = found.notes[0].span
+    assert objective is not None
+    assert words_of(objective) == "objective"
 
 
 @pytest.mark.parametrize("case", CASES)
