@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import pytest
 import torch
@@ -147,81 +148,87 @@ def gpt2_twin() -> nn.Module:
     )
 
 
-def llama3_twin() -> nn.Module:
-    rope = {
-        "rope_type": "llama3",
-        "rope_theta": 500_000.0,
-        "factor": 8.0,
-        "low_freq_factor": 1.0,
-        "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 256,
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 256,
+}
+
+
+def llama3_twin(rope: Any, **changes: Any) -> nn.Module:
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "rms_norm_eps": 1e-5,
+        "max_position_embeddings": 2048,
     }
-    config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        rms_norm_eps=1e-5,
-        rope_parameters=rope,
-        max_position_embeddings=2048,
-    )
+    config = transformers.LlamaConfig(**sizes | changes, rope_parameters=rope)
     return transformers.LlamaForCausalLM(config)
 
 
-def gemma3_twin() -> nn.Module:
-    rope = {
-        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-        "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+GEMMA3_ROPE = {
+    "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+}
+
+
+def gemma3_twin(rope: Any, **changes: Any) -> nn.Module:
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 7,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "query_pre_attn_scalar": 8,
+        "sliding_window": 5,
     }
-    config = transformers.Gemma3TextConfig(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=7,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        query_pre_attn_scalar=8,
-        sliding_window=5,
-        rope_parameters=rope,
-    )
+    config = transformers.Gemma3TextConfig(**sizes | changes, rope_parameters=rope)
     return transformers.Gemma3ForCausalLM(config)
 
 
-def deepseek_twin() -> nn.Module:
-    rope = {
-        "rope_type": "yarn",
-        "rope_theta": 10_000.0,
-        "factor": 40.0,
-        "beta_fast": 32.0,
-        "beta_slow": 1.0,
-        "mscale": 1.0,
-        "mscale_all_dim": 1.0,
-        "original_max_position_embeddings": 4096,
+DEEPSEEK_ROPE = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 40.0,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 4096,
+}
+
+
+def deepseek_twin(rope: Any, **changes: Any) -> nn.Module:
+    sizes: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "moe_intermediate_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 4,
+        "n_routed_experts": 8,
+        "kv_lora_rank": 12,
+        "q_lora_rank": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 6,
+        "qk_nope_head_dim": 8,
+        "n_group": 4,
+        "topk_group": 2,
+        "num_experts_per_tok": 3,
+        "first_k_dense_replace": 1,
+        "max_position_embeddings": 163_840,
     }
-    config = transformers.DeepseekV3Config(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        moe_intermediate_size=16,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        n_routed_experts=8,
-        kv_lora_rank=12,
-        q_lora_rank=16,
-        qk_rope_head_dim=8,
-        v_head_dim=6,
-        qk_nope_head_dim=8,
-        n_group=4,
-        topk_group=2,
-        num_experts_per_tok=3,
-        first_k_dense_replace=1,
-        rope_parameters=rope,
-        max_position_embeddings=163_840,
-    )
+    config = transformers.DeepseekV3Config(**sizes | changes, rope_parameters=rope)
     return transformers.DeepseekV3ForCausalLM(config)
 
 
@@ -418,9 +425,7 @@ def t5_inputs() -> Inputs:
 
 
 def t5_call(twin: nn.Module, inputs: Inputs) -> tuple[Outputs, Tensor]:
-    result = twin(
-        input_ids=inputs["source"], decoder_input_ids=inputs["target"], labels=following(inputs["target"])
-    )
+    result = twin(input_ids=inputs["source"], decoder_input_ids=inputs["target"], labels=following(inputs["target"]))
     return (result.logits,), result.loss
 
 
@@ -463,12 +468,12 @@ def clip_call(twin: nn.Module, inputs: Inputs) -> tuple[Outputs, Tensor]:
 
 FAMILIES = {
     "gpt2": Family(GPT2, gpt2_twin, one_text, causal_call, gpt2_place),
-    "llama3": Family(LLAMA3, llama3_twin, one_text, causal_call, llama3_place),
+    "llama3": Family(LLAMA3, lambda: llama3_twin(LLAMA3_ROPE), one_text, causal_call, llama3_place),
     "bert": Family(BERT, bert_twin, bert_inputs, bert_call, bert_place),
     "transformer": Family(TRANSFORMER, transformer_twin, two_texts, transformer_call, transformer_place),
     "vit": Family(VIT, vit_twin, vit_inputs, vit_call, vit_place),
-    "gemma3": Family(GEMMA3, gemma3_twin, one_text, causal_call, gemma3_place),
-    "deepseek": Family(DEEPSEEK, deepseek_twin, one_text, causal_call, deepseek_place),
+    "gemma3": Family(GEMMA3, lambda: gemma3_twin(GEMMA3_ROPE), one_text, causal_call, gemma3_place),
+    "deepseek": Family(DEEPSEEK, lambda: deepseek_twin(DEEPSEEK_ROPE), one_text, causal_call, deepseek_place),
     "mamba2": Family(MAMBA2, mamba2_twin, one_text, causal_call, mamba2_place),
     "t5": Family(T5, t5_twin, t5_inputs, t5_call, t5_place),
     "clip": Family(CLIP, clip_twin, clip_inputs, clip_call, clip_place),
