@@ -180,7 +180,13 @@ def compute_bias(
 def dot_product_attention(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float, dropout: float
 ) -> Tensor:
-    """Fused attention of torch, in this project's layout."""
+    """Softmax attention by torch's fused kernel, or by plain products where those are faster."""
+    if short_on_cpu(q, k):
+        if causal:
+            bias = dense_bias(past_mask, None, *bias_sizes(q, k), q.dtype)
+        return product_attention(q, k, v, bias, scale, dropout)
+    if bias is not None and bias.dim() == 3:
+        bias = bias.unsqueeze(0)  # with three dimensions torch's CPU kernel gives way to one that keeps every weight
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2),
         k.transpose(1, 2),
@@ -192,6 +198,27 @@ def dot_product_attention(
         enable_gqa=q.shape[2] != k.shape[2],
     )
     return out.transpose(1, 2)
+
+
+def short_on_cpu(q: Tensor, k: Tensor) -> bool:
+    """Whether plain products beat torch's fused CPU kernel: in bfloat16, up to some 512 keys."""
+    return q.is_cpu and q.dtype is torch.bfloat16 and q.shape[1] > 1 and k.shape[1] <= 512
+
+
+def product_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+    """Softmax attention as two batched products, with every weight kept for the backward pass."""
+    times = q.shape[2] // k.shape[2]
+    if times > 1:
+        k, v = k.repeat_interleave(times, dim=2), v.repeat_interleave(times, dim=2)
+    queries, keys, values = (x.transpose(1, 2).flatten(0, 1) for x in (q, k, v))
+    batch, heads = q.shape[0], q.shape[2]
+    if bias is None:
+        s = torch.bmm(queries * scale, keys.transpose(1, 2))
+    else:
+        added = bias if bias.dim() == 2 else bias.expand(batch, heads, *bias.shape[-2:]).flatten(0, 1)
+        s = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=scale)
+    weights = F.dropout(s.softmax(-1), dropout) if dropout else s.softmax(-1)
+    return torch.bmm(weights, values).unflatten(0, (batch, heads)).transpose(1, 2)
 
 
 def additive_attend(

@@ -44,17 +44,44 @@ def tabulate(x: Tensor, program: Callable[[Tensor, Tensor], Tensor], width: int,
 
 Frequency = Callable[[Tensor], Tensor]
 
+_EXPANDED = 2**20
+"""Up to so many numbers a table of rotations is written out for every head: the kernels then run along memory."""
 
-@lru_cache(maxsize=64)
+
+@lru_cache(maxsize=32)
 def rotation(
-    frequency: Frequency, width: int, factor: float, start: int, stop: int, device: torch.device, dtype: torch.dtype
+    frequency: Frequency,
+    width: int,
+    factor: float,
+    interleaved: bool,
+    heads: int,
+    length: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [stop - start, 1, width / 2] of the angles, times ``factor``; computed in float64."""
+    """What channels [length, heads or 1, width] are multiplied by, and what their partners are.
+
+    Cosine and signed sine of the angles, times ``factor``; computed in float64.
+    """
     with torch.inference_mode(False), torch.no_grad():
         pair = torch.arange(width // 2, device=device, dtype=torch.float64)
-        position = torch.arange(start, stop, device=device, dtype=torch.float64)
+        position = torch.arange(length, device=device, dtype=torch.float64)
         angle = torch.outer(position, frequency(pair).expand(width // 2)).unsqueeze(1)
-        return (angle.cos() * factor).to(dtype), (angle.sin() * factor).to(dtype)
+        cos, sin = angle.cos() * factor, angle.sin() * factor
+        if interleaved:
+            tables = torch.stack([cos, cos], -1).flatten(-2), torch.stack([-sin, sin], -1).flatten(-2)
+        else:
+            tables = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+        if length * heads * width <= _EXPANDED:
+            tables = tables[0].expand(length, heads, width), tables[1].expand(length, heads, width)
+        return tables[0].to(dtype).contiguous(), tables[1].to(dtype).contiguous()
+
+
+def partners(x: Tensor, interleaved: bool) -> Tensor:
+    """x [..., width] with the two channels of each pair exchanged."""
+    if interleaved:
+        return x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return x.roll(x.shape[-1] // 2, -1)
 
 
 def rope(
@@ -71,12 +98,9 @@ def rope(
     Pair j turns by ``frequency(j)`` per position: channels (j, j + width / 2), or (2j, 2j + 1) when interleaved.
     """
     start = 0 if cache is None else cache.start
-    cos, sin = rotation(frequency, width, factor, start, start + x.shape[1], x.device, x.dtype)
+    stop = start + x.shape[1]
+    length = max(256, 1 << (stop - 1).bit_length())
+    cos, sin = rotation(frequency, width, factor, interleaved, x.shape[2], length, x.device, x.dtype)
     turned = x if width == x.shape[-1] else x[..., :width]
-    if interleaved:
-        a, b = turned[..., 0::2], turned[..., 1::2]
-        result = torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
-    else:
-        a, b = turned.chunk(2, dim=-1)
-        result = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    result = torch.addcmul(turned * cos[start:stop], partners(turned, interleaved), sin[start:stop])
     return result if width == x.shape[-1] else torch.cat([result, x[..., width:]], dim=-1)
