@@ -7,6 +7,7 @@ from typing import Any
 
 from tantra_dsl.diagnostics.core import Diagnostic
 from tantra_dsl.syntax.lexer import CLOSERS, Token
+from tantra_dsl.syntax.limits import MAX_STATES, MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tables import Table
 
@@ -82,6 +83,8 @@ class Automaton:
                 values.append(token)
                 state = action
                 index += 1
+                if len(states) > MAX_STATES:
+                    return self._too_deep(token)
             else:
                 (name, length, _), make = rules[~action]
                 if length == 1:
@@ -98,6 +101,12 @@ class Automaton:
                     values.append(make([]) if make else None)
                 state = rows[states[-1]][name]
                 states.append(state)
+
+    def _too_deep(self, token: Token) -> None:
+        from tantra_dsl.diagnostics.syntax import TooDeep
+
+        self.failed = True
+        self.report(TooDeep(span=self.spot(token[2], token[3]), limit=MAX_TREE_DEPTH))
 
     # --- after a mistake -------------------------------------------------------------------
 

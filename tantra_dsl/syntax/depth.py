@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tantra_dsl.diagnostics.core import Sink
+from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.tree import (
     Argument,
     Assign,
@@ -31,8 +32,6 @@ from tantra_dsl.syntax.tree import (
 )
 
 Children = tuple[Any, ...]
-
-MAX_TREE_DEPTH = 120  # walkers may spend up to eight frames a level
 
 _CHILDREN: dict[type, Callable[[Any], Children]] = {
     File: lambda node: node.members,

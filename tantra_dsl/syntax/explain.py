@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from tantra_dsl.diagnostics.core import Diagnostic, one_of
 from tantra_dsl.diagnostics.syntax import EqualInArguments, ForeignSpelling, MissingValue, Unexpected
-from tantra_dsl.syntax.lexer import ENDS, Token
+from tantra_dsl.syntax.lexer import CLOSERS, ENDS, Token
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tables import Table
 from tantra_dsl.syntax.words import RESERVED
@@ -87,7 +87,7 @@ class Explainer:
         return MissingValue(span=self.spot(start, token[3]), after=shown)
 
     def _equal(self, tokens: list[Token], index: int) -> tuple[Diagnostic, int] | None:
-        if tokens[index][0] != "EQUAL" or index == 0 or tokens[index - 1][0] != "NAME":
+        if tokens[index][0] != "EQUAL" or index == 0 or tokens[index - 1][0] != "NAME" or not _in_round(tokens, index):
             return None
         token = tokens[index]
         name, value = tokens[index - 1][1], tokens[index + 1][1] or "..."
@@ -98,6 +98,18 @@ class Explainer:
         if token[0] != "BAR":
             return None
         return ForeignSpelling(span=self.spot(token[2], token[3]), found="|", instead="or"), index
+
+
+def _in_round(tokens: list[Token], index: int) -> bool:
+    """Whether the innermost bracket around a token is a parenthesis."""
+    depth = 0
+    for kind, *_ in reversed(tokens[:index]):
+        depth += kind in ("RPAR", "RSQB", "RBRACE")
+        if kind in CLOSERS:
+            if depth == 0:
+                return kind in ("LPAR", "LPAR_START")
+            depth -= 1
+    return False
 
 
 def _key_start(tokens: list[Token], index: int) -> int:
@@ -115,6 +127,8 @@ def _advice(tokens: list[Token], index: int) -> str:
         return "put the whole `if ... then ... else ...` in parentheses"
     if kind == "DEFINE" and before[0] in _DANGLING:
         return f"what is defined in place has no name: write `{text} {{ ... }}`, or define it first and use its name"
+    if kind == "EQUAL":
+        return "to compare, write `==`; one equation gives names to one value"
     if kind == "COLON" and before[0] == "STRING":
         return "keys are written without quotes"
     if text in RESERVED and after in ("COLON", "EQUAL"):

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from functools import cache
 
 from tantra_dsl.diagnostics.core import Sink
+from tantra_dsl.syntax.limits import MAX_DEPTH
 from tantra_dsl.syntax.source import Span
 from tantra_dsl.syntax.tables import load_table
 from tantra_dsl.syntax.words import RESERVED, SOFT, TARGETS, begins_member, soft_terminal
 
 Token = tuple[str, str, int, int, bool]
 
-MAX_DEPTH = 200
-MAX_MISTAKES = 100  # in one text; reading stops there
 _MAX_DIGITS = 40
 _MAX_EXPONENT = 308
 
@@ -87,12 +86,11 @@ class Lexer:
         self.damaged = False  # brackets were added or dropped, so the structure is a guess
 
     def run(self) -> list[Token] | None:
-        """The tokens, or None where the text nests too deeply or has too many mistakes to go on."""
+        """The tokens, or None where the text nests too deeply to go on."""
         text, tokens, scan, fixed = self.text, self.tokens, _scanner().match, self.fixed
         position, size = 0, len(text)
         begins = False
         previous = self.after
-        limit = len(self.sink.items) + MAX_MISTAKES
         while position < size:
             match = scan(text, position)
             assert match is not None
@@ -122,8 +120,6 @@ class Lexer:
                     terminal, word, position = "TARGETS", head.group(), head.end()
             else:
                 terminal, word = self._other(group or "", word, start, position)
-                if len(self.sink.items) > limit:
-                    return None
             tokens.append((terminal, word, start, position, begins))
             previous, begins = terminal, False
         self._end()
@@ -193,7 +189,7 @@ class Lexer:
         """Take one bracket; False where the nesting is too deep."""
         if word in ")]}":
             self._close(terminal, word, start, begins)
-            return len(self.sink.items) < MAX_MISTAKES
+            return True
         if begins and self.in_braces and word != "{" and self.tokens and self.tokens[-1][0] in ENDS:
             terminal += "_START"
         self.open.append(len(self.tokens))
@@ -287,4 +283,4 @@ def _describe(character: str) -> str:
     return f"`{character}` ({name})" if character.isprintable() and not character.isspace() else f"a {name}"
 
 
-__all__ = ["CLOSERS", "ENDS", "MAX_DEPTH", "Lexer", "Token"]
+__all__ = ["CLOSERS", "ENDS", "Lexer", "Token"]

@@ -10,6 +10,7 @@ from tantra_dsl.syntax.automaton import Automaton
 from tantra_dsl.syntax.build import Builder
 from tantra_dsl.syntax.depth import check_depth
 from tantra_dsl.syntax.lexer import Lexer, Token
+from tantra_dsl.syntax.limits import CappedSink, TooManyMistakes
 from tantra_dsl.syntax.source import Source
 from tantra_dsl.syntax.tables import load_table
 from tantra_dsl.syntax.tree import Expr, File, Item
@@ -18,24 +19,20 @@ from tantra_dsl.syntax.tree import Expr, File, Item
 def parse_text(source: Source, sink: Sink) -> File | None:
     """The tree of a ``.tantra`` text; None where part of it could not be read.
 
-    Every mistake goes to ``sink``. Mistakes that leave a whole tree (a key set twice) return it.
+    Every mistake goes to ``sink``, up to a hundred. Those that leave a whole tree (a key set twice) return it.
     """
-    lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=True)
-    tokens = lexer.run()
-    file = None if tokens is None else parse_tokens(tokens, source, sink)
-    return None if lexer.damaged else file
+    try:
+        return _read(source, CappedSink(sink), members=True)
+    except TooManyMistakes:
+        return None
 
 
 def parse_expression(source: Source, sink: Sink) -> Expr | None:
     """The tree of a source that holds one expression, such as the right side of ``--set``."""
-    lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=False)
-    tokens = lexer.run()
-    if tokens is None or lexer.damaged:
+    try:
+        file = _read(source, CappedSink(sink), members=False)
+    except TooManyMistakes:
         return None
-    end = len(source.text)
-    file = parse_tokens(
-        [("VALUE_OPEN", "", 0, 0, True), *tokens, ("VALUE_CLOSE", "", end, end, False)], source, sink
-    )
     if file is None:
         return None
     (member,) = file.members
@@ -43,8 +40,20 @@ def parse_expression(source: Source, sink: Sink) -> Expr | None:
     return member.value
 
 
+def _read(source: Source, sink: Sink, *, members: bool) -> File | None:
+    lexer = Lexer(source.text, Builder(source, sink).spot, sink, members=members)
+    tokens = lexer.run()
+    if tokens is None:
+        return None
+    if not members:
+        end = len(source.text)
+        tokens = [("VALUE_OPEN", "", 0, 0, True), *tokens, ("VALUE_CLOSE", "", end, end, False)]
+    file = parse_tokens(tokens, source, sink)
+    return None if lexer.damaged else file
+
+
 def parse_tokens(tokens: list[Token], source: Source, sink: Sink) -> File | None:
-    """The tree of tokens whose offsets point into ``source``."""
+    """The tree of tokens whose offsets point into ``source``; raises what ``sink`` raises."""
     table, builder = load_table(), Builder(source, sink)
     actions: list[Callable[[list[Any]], Any] | None] = [
         builder.action(name) if name else None for _, _, name in table.rules

@@ -9,6 +9,7 @@ RESERVED = ("if", "then", "else", "and", "or", "not", "of", "return", "extends")
 KINDS = ("model", "block", "module", "wiring", "mask", "score", "fn")
 
 _NOT_RESERVED = rf"(?!(?:{'|'.join(RESERVED)})\b)"
+_MAX_TARGETS = 12  # so that a long list of names is not looked through again from each of them
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _NAME_FOLLOWS = re.compile(rf"[ \t]+{_NOT_RESERVED}[A-Za-z_]")
 _OPERAND_FOLLOWS = re.compile(rf"[ \t]*\(|[ \t]+{_NOT_RESERVED}[A-Za-z_]")
@@ -17,7 +18,7 @@ _VALUE_FOLLOWS = re.compile(r'[ \t]+(?:(?!(?:then|else|and|or|of|extends)\b)[A-Z
 _ROUND_FOLLOWS = re.compile(r"[ \t]*\(")
 _BRACKET_FOLLOWS = re.compile(r"[ \t]*[({]")
 _LABEL_FOLLOWS = re.compile(rf"[ \t]+{_NAME}[ \t]*(?::|=(?!=))")
-TARGETS = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NOT_RESERVED}{_NAME})*[ \t]*=(?!=)")
+TARGETS = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NOT_RESERVED}{_NAME}){{0,{_MAX_TARGETS}}}[ \t]*=(?!=)")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tantra_dsl.diagnostics.core import Diagnostic, Sink
 from tantra_dsl.diagnostics.syntax import DuplicateKey, YamlFeature, YamlShape
 from tantra_dsl.syntax.lexer import Lexer, Token
+from tantra_dsl.syntax.limits import CappedSink, TooManyMistakes
 from tantra_dsl.syntax.source import Source, Span
 from tantra_dsl.syntax.text import parse_tokens
 from tantra_dsl.syntax.tree import File
@@ -25,9 +26,15 @@ def parse_yaml(source: Source, sink: Sink) -> File | None:
 
     Every mistake goes to ``sink``, with its place in the YAML, inside scalars too.
     """
-    mistakes = len(sink.items)
+    try:
+        return _read(source, CappedSink(sink))
+    except TooManyMistakes:
+        return None
+
+
+def _read(source: Source, sink: Sink) -> File | None:
     root = load_nodes(source, sink)
-    if len(sink.items) > mistakes:
+    if sink.items:
         return None
     translator = Translator(source, sink)
     if root is not None:

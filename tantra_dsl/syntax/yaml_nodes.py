@@ -12,7 +12,7 @@ from typing import Any
 
 from tantra_dsl.diagnostics.core import Diagnostic, Sink
 from tantra_dsl.diagnostics.syntax import NotYaml, TooDeep, YamlFeature
-from tantra_dsl.syntax.depth import MAX_TREE_DEPTH
+from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Source, Span
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
