@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
 
 import pytest
 import torch
@@ -109,8 +111,31 @@ TWINS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+@lru_cache
+def twin(name: str) -> nn.Module:
+    """The twin of ``name``, without memory for its weights."""
+    with torch.device("meta"):
+        return TWINS[name]()
+
+
 def trained_numbers(name: str) -> int:
     """How many numbers training changes in the twin of ``name``; what is tied counts once."""
-    with torch.device("meta"):
-        twin = TWINS[name]()
-    return sum(weight.numel() for weight in twin.parameters() if weight.requires_grad)
+    return sum(weight.numel() for weight in twin(name).parameters() if weight.requires_grad)
+
+
+def head_counts(name: str) -> set[tuple[int, int, int]]:
+    """Heads of queries, heads of keys and width of a head, of every kind of attention in the twin of ``name``."""
+    config = twin(name).config
+    parts = [config.text_config, config.vision_config] if name.startswith("clip") else [config]
+    return {(part.num_attention_heads, key_heads(part), head_width(part)) for part in parts}
+
+
+def key_heads(config: Any) -> int:
+    return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+
+def head_width(config: Any) -> int:
+    for name in ("qk_head_dim", "d_kv", "head_dim"):
+        if getattr(config, name, None) is not None:
+            return getattr(config, name)
+    return config.hidden_size // config.num_attention_heads

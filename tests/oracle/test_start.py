@@ -48,7 +48,13 @@ def assert_normal(values: Tensor, std: float) -> None:
     assert abs(kurtosis - 3) <= SIGMAS * math.sqrt(24 / count)
 
 
-GPT2 = "model m extends gpt2 { vocab: 512  context: 64  dim: 64  blocks: 8  layers.attention.heads: 4  expect params < 1M }"
+GPT2 = """
+model narrow extends gpt2 {
+  vocab: 512  context: 64  dim: 64  blocks: 8
+  layers.attention.heads: 4
+  expect params < 1M
+}
+"""
 
 
 @pytest.fixture(scope="module")
