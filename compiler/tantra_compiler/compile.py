@@ -29,17 +29,15 @@ def pipeline(options: CompileOptions) -> list[Pass]:
 
 
 def emit_source(graph: Graph, options: CompileOptions | None = None) -> str:
-    """Python source of the model. Raises SpecError naming every op that cannot be written yet."""
+    """Python source of the model."""
     from tantra_compiler.emit.module import emit
-    from tantra_compiler.lowered import require_lowered
 
     options = options or CompileOptions()
-    require_lowered(graph)
     return emit(run_passes(graph, pipeline(options)), graph_digest(graph), options.standalone)
 
 
 def compile_graph(graph: Graph, options: CompileOptions | None = None) -> nn.Module:
-    """The model as a module. Raises SpecError naming every op that cannot be written yet."""
+    """The model as a module; every primitive of the language can be compiled."""
     import torch
 
     options = options or CompileOptions()
@@ -62,10 +60,12 @@ def graph_digest(graph: Graph) -> str:
 
 def load_source(source: str, name: str) -> type[nn.Module]:
     """The model's class from emitted ``source``, which is kept in a file so that tracebacks show it."""
+    from tantra_compiler.emit.names import identifier
+
     digest = hashlib.blake2b(source.encode(), digest_size=12).hexdigest()
     module_name = f"tantra_emitted_{digest}"
     if module_name not in sys.modules:
-        sys.modules[module_name] = _imported(source, module_name, f"{name}_{digest}.py")
+        sys.modules[module_name] = _imported(source, module_name, f"{identifier(name)}_{digest}.py")
     classes = [value for value in vars(sys.modules[module_name]).values() if hasattr(value, "spec_hash")]
     model: type[nn.Module] = classes[-1]
     return model

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import Expr, call, entry, header, number, sequence, statement
+from tantra_compiler.emit.expr import Expr, call, entry, header, number, plain, quoted, sequence, statement
 from tantra_compiler.emit.members import Weights, holders, member, reachable
 from tantra_compiler.emit.names import class_name, identifier
 from tantra_compiler.emit.stacks import stack_constructor
@@ -123,7 +123,7 @@ def signature(name: str, parameters: list[str], cached: bool, indent: int, retur
 
 def described(body: Body) -> str:
     """One line that says which definition of the spec a class is."""
-    return f"{body.definition}{place_of(body.origin)}."
+    return plain(f"{body.definition}{place_of(body.origin)}.")
 
 
 def place_of(origin: Span) -> str:
@@ -165,7 +165,7 @@ def _slot(path: str, value: Expr) -> str:
     if reachable(name):
         return f"{base}.{name}"
     tables = {"nn.Parameter": "_parameters", "nn.Buffer": "_buffers"}
-    return f'{base}.{tables.get(value.text.partition("(")[0], "_modules")}["{name}"]'
+    return f"{base}.{tables.get(value.text.partition('(')[0], '_modules')}[{quoted(name)}]"
 
 
 def _made(body: Body, weights: Weights, callables: Callables) -> Iterable[tuple[str, Expr]]:
@@ -206,7 +206,7 @@ def inits_table(callables: Callables, body: Body) -> list[str]:
     for path, init, _ in found:
         lines += entry(path, _init_text(init), 8)
     lines.append("    }")
-    still = [f'"{path}"' for path, _, decay in found if not decay]
+    still = [quoted(path) for path, _, decay in found if not decay]
     if still:
         lines += statement("no_decay: ClassVar[tuple[str, ...]] = ", sequence(*still), 4)
     return [*lines, ""]
@@ -226,4 +226,4 @@ def own_weights(callables: Callables, body: Body) -> Iterable[tuple[str, Init, b
 
 
 def _init_text(init: Init) -> Expr:
-    return sequence(f'"{init.kind}"', sequence(*map(number, init.values)))
+    return sequence(quoted(init.kind), sequence(*map(number, init.values)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -42,6 +43,16 @@ class Expr:
 
     def __str__(self) -> str:
         return self.text
+
+
+def quoted(text: str) -> str:
+    """``text`` as a string literal, whatever is in it."""
+    return json.dumps(text)
+
+
+def plain(text: str) -> str:
+    """``text`` fit for a comment or docstring: what could end one is replaced."""
+    return "".join(c if c.isprintable() and c not in '"\\' else "'" for c in text)
 
 
 def call(function: str, *args: Expr | str, **keywords: Expr | str) -> Expr:
@@ -123,7 +134,7 @@ def header(name: str, parameters: Iterable[str], returns: str, indent: int = 0) 
 
 def entry(key: str, value: Expr, indent: int) -> list[str]:
     """``"key": value,`` as an item of a dictionary."""
-    return _spread(value.behind(f'"{key}": '), indent, ",")
+    return _spread(value.behind(f"{quoted(key)}: "), indent, ",")
 
 
 def _spread(value: Expr, indent: int, end: str) -> list[str]:

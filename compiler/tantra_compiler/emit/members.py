@@ -6,7 +6,7 @@ import keyword
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tantra_compiler.emit.expr import number
+from tantra_compiler.emit.expr import number, quoted
 from tantra_compiler.emit.names import MODULE_ATTRIBUTES
 from tantra_dsl.graph.model import Body, Node, Ref
 from tantra_dsl.graph.paths import weight_shape
@@ -103,7 +103,7 @@ def whole_layer(body: Body) -> str | None:
 def member(base: str, path: str) -> str:
     """Expression for what lies at the dotted ``path`` below ``base``."""
     for part in path.split("."):
-        base = f"{base}.{part}" if reachable(part) else f'child({base}, "{part}")'
+        base = f"{base}.{part}" if reachable(part) else f"child({base}, {quoted(part)})"
     return base
 
 

@@ -8,6 +8,7 @@ import re
 from tantra_compiler.emit import runtime_index
 from tantra_compiler.emit.calls import Callables
 from tantra_compiler.emit.classes import Classes
+from tantra_compiler.emit.expr import plain
 from tantra_compiler.emit.incremental import analyse
 from tantra_compiler.emit.root import Root
 from tantra_compiler.emit.source import Source
@@ -42,7 +43,7 @@ def _with_imports(graph: Graph, body: str, standalone: bool) -> str:
 
 def _title(graph: Graph, standalone: bool) -> str:
     needs = "; needs only torch" if standalone else ""
-    return f"The model {graph.name} in PyTorch, compiled from its specification{needs}."
+    return f"The model {plain(graph.name)} in PyTorch, compiled from its specification{needs}."
 
 
 def _imports(used: set[str], runtime: set[str], standalone: bool) -> list[str]:

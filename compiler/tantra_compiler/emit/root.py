@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tantra_compiler.emit.classes import Classes, constructed, described, free_name, inits_table, signature
-from tantra_compiler.emit.expr import call, statement
+from tantra_compiler.emit.expr import call, quoted, statement
 from tantra_compiler.emit.incremental import closure
 from tantra_compiler.emit.members import Weights
 from tantra_compiler.emit.names import class_name, identifier
@@ -60,9 +60,9 @@ class Root:
             f"class {self.name}(nn.Module):",
             f'    """{described(self.body)}"""',
             "",
-            f'    spec_name: ClassVar[str] = "{self.graph.name}"',
+            f"    spec_name: ClassVar[str] = {quoted(self.graph.name)}",
             f'    spec_hash: ClassVar[str] = "{self.digest}"',
-            f"    cacheable: ClassVar[str | None] = {quoted(reason)}",
+            f"    cacheable: ClassVar[str | None] = {reason and quoted(reason)}",
             *inits_table(self.callables, self.body)[:-1],
             "",
             "    def __init__(self) -> None:",
@@ -153,8 +153,3 @@ class Root:
             '        """Start every weight as the spec says; one seed always gives the same weights."""',
             f"        {self.source.use('init_weights')}(self, seed)",
         ]
-
-
-def quoted(text: str | None) -> str:
-    """A string literal with double quotes, or None."""
-    return "None" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

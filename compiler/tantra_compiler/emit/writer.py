@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tantra_compiler.emit import lower, lower_attention, lower_map
 from tantra_compiler.emit.calls import Callables
-from tantra_compiler.emit.expr import WIDTH, Expr, call, several, statement
+from tantra_compiler.emit.expr import WIDTH, Expr, call, plain, several, statement
 from tantra_compiler.emit.flow import Flow, Names, wanted_name
 from tantra_compiler.emit.incremental import closure, groups_to_keep
 from tantra_compiler.emit.kept import ATOMS, Groups
@@ -186,4 +186,4 @@ def _returned(node: Node) -> str:
 def shape_comment(type: TensorType) -> str:
     """A type as its named dimensions, with the extents that are known."""
     parts = [d.name if d.size.known is None else f"{d.name}={d.size.known}" for d in type.dims]
-    return f"[{', '.join(parts)}]"
+    return plain(f"[{', '.join(parts)}]")

@@ -218,7 +218,7 @@ def product_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scal
         added = bias if bias.dim() == 2 else bias.expand(batch, heads, *bias.shape[-2:]).flatten(0, 1)
         s = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=scale)
     weights = F.dropout(s.softmax(-1), dropout) if dropout else s.softmax(-1)
-    return torch.bmm(weights, values).unflatten(0, (batch, heads)).transpose(1, 2)
+    return torch.bmm(weights, values).view(batch, heads, q.shape[1], -1).transpose(1, 2)
 
 
 def additive_attend(

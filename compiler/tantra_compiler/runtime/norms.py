@@ -19,7 +19,7 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
 def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float) -> Tensor:
     """``x / sqrt(mean(x ** 2) + eps)``, times ``weight`` (Zhang & Sennrich 2019)."""
     if weight is not None and x.is_cpu and x.dtype in (torch.float32, torch.bfloat16):
-        return RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return]
+        return RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return, no-untyped-call]
     return F.rms_norm(x, x.shape[-1:], weight if weight is None else weight.to(x.dtype), eps)
 
 
@@ -28,6 +28,7 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        """The norm; ``x`` and the scale of each row are kept."""
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
@@ -35,6 +36,7 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        """Gradients of x and of the weight."""
         x, weight, scale = ctx.saved_tensors
         w, s = weight.to(x.dtype), scale.to(x.dtype)
         product = (grad * x).flatten(0, -2)

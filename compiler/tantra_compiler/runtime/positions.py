@@ -78,9 +78,9 @@ def rotation(
 
 
 def partners(x: Tensor, interleaved: bool) -> Tensor:
-    """x [..., width] with the two channels of each pair exchanged."""
+    """Channels x [..., width] with the two of each pair exchanged."""
     if interleaved:
-        return x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        return x.view(*x.shape[:-1], -1, 2).flip(-1).flatten(-2)
     return x.roll(x.shape[-1] // 2, -1)
 
 
