@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from tiny_twins import FAMILIES
-from torch import Tensor
+from torch import Tensor, nn
 
 import tantra_dsl
 from tantra_dsl.graph.paths import Weight, weights
@@ -29,7 +29,7 @@ def test_one_seed_gives_one_start(name: str) -> None:
     assert all(torch.equal(first[path], second[path]) for path in first)
     drawn = [path for path, weight in first.items() if weight.numel() > 1 and weight.std() > 0]
     assert any("attention" in path or "mixer" in path for path in drawn)
-    random = [path for path in drawn if not path.endswith("a_log")]
+    random = [path for path in drawn if not path.endswith(("a_log", "step_bias"))]
     assert not any(torch.equal(first[path], other[path]) for path in random)
 
 
@@ -99,14 +99,19 @@ def test_xavier_uniform_reaches_its_bounds_and_no_further() -> None:
     assert abs(values.std() / (bound / math.sqrt(3)) - 1) <= SIGMAS / math.sqrt(2 * values.numel())
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama3", "bert", "gemma3", "deepseek"])
+def test_mamba2_steps_start_between_a_thousandth_and_a_tenth() -> None:
+    steps = nn.functional.softplus(joined(started("mamba2"), "layers.0.mixer.step_bias").double())
+    assert torch.allclose(steps, torch.logspace(-3, -1, 4, dtype=torch.float64), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "bert", "gemma3", "deepseek", "t5", "mamba2"])
 def test_deviations_are_those_of_transformers(name: str) -> None:
     torch.manual_seed(0)
     theirs = FAMILIES[name].twin().state_dict()
     for path, ours in started(name).items():
         place, view = FAMILIES[name].place(path)
         their = view(theirs[place])
-        if their.std() == 0:
+        if their.numel() < 2 or their.std() == 0:
             assert torch.equal(ours, their), path
             continue
         error = SIGMAS / math.sqrt(ours.numel())  # of the logarithm of the ratio of two sampled deviations
@@ -133,6 +138,20 @@ def assert_starts_as_described(values: Tensor, weight: Weight) -> None:
     elif kind == "normal":
         mean, std = numbers
         assert abs(values.mean() - mean) <= SIGMAS * std / math.sqrt(weight.count), weight.path
+        assert abs(values.std() / std - 1) <= SIGMAS / math.sqrt(2 * weight.count), weight.path
+    elif kind == "truncated_normal":
+        mean, std, low, high = numbers
+        assert low * std <= values.min() - mean <= values.max() - mean <= high * std
     else:
-        assert kind in ("truncated_normal", "xavier_uniform")
-        assert values.std() > 0
+        bound = uniform_bound(weight)
+        assert values.abs().max() <= bound
+        assert abs(values.std() / bound * math.sqrt(3) - 1) <= SIGMAS / math.sqrt(2 * weight.count), weight.path
+
+
+def uniform_bound(weight: Weight) -> float:
+    """Glorot & Bengio 2010, He et al. 2015."""
+    inputs, outputs = weight.shape[1] * math.prod(weight.shape[2:]), weight.shape[0] * math.prod(weight.shape[2:])
+    if weight.init.kind == "xavier_uniform":
+        return weight.init.values[0] * math.sqrt(6 / (inputs + outputs))
+    assert weight.init.kind == "kaiming_uniform"
+    return math.sqrt(6 / ((1 + weight.init.values[0] ** 2) * inputs))

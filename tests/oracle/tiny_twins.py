@@ -367,10 +367,7 @@ model tiny extends transformer_base {
 
 T5 = """
 model tiny extends t5_base {
-  vocab: 61  dim: 32  heads: 4  hidden: 48  blocks: 2
-  encoder_layer.attention.head_dim: 8
-  decoder_layer.self.head_dim: 8
-  decoder_layer.cross.head_dim: 8
+  vocab: 61  dim: 32  heads: 4  head_dim: 8  hidden: 48  blocks: 2
   expect params < 100_000
 }
 """
