@@ -478,10 +478,14 @@ FAMILIES = {
 }
 
 
-@lru_cache
 def pair(name: str) -> Pair:
+    """Both models of a family whose spec ships."""
+    return paired(FAMILIES[name])
+
+
+@lru_cache
+def paired(family: Family) -> Pair:
     """The models of a family in evaluation mode, all weights away from their start (zeros and ones hide mistakes)."""
-    family = FAMILIES[name]
     torch.manual_seed(0)
     twin = family.twin().eval()
     scatter(twin)
