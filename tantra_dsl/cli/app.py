@@ -139,11 +139,12 @@ def show_spec(
 ) -> int:
     """Show layers, shapes, parameters, FLOPs, KV bytes and memory."""
     import tantra_dsl
-    from tantra_dsl.show import show_json, show_table
+    from tantra_dsl.show import recipe_cost, show_json, show_table
 
-    graph = tantra_dsl.load(spec, sets=sets or ()).graph()
+    loaded = tantra_dsl.load(spec, sets=sets or ())
+    graph = loaded.graph()
     render = show_json if json else show_table
-    print(render(graph, seq=seq, batch=batch).rstrip("\n"))
+    print(render(graph, recipe_cost(graph, loaded.recipe(), seq=seq, batch=batch)).rstrip("\n"))
     return 0
 
 

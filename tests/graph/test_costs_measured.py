@@ -15,7 +15,7 @@ from tantra_dsl.graph.costs import cost
 from tantra_dsl.graph.model import Body, Graph
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
 
-BATCH, SEQ = 3, 32
+BATCH, SEQ, DROPOUT = 3, 32, 0.1
 X, HALF = Var("x"), Const(0.5)
 
 
@@ -26,6 +26,9 @@ def op(name: str, *args: Scalar) -> Op:
 SIGMOID = op("sigmoid", X)
 SILU = Program("fn", ("x",), op("mul", X, SIGMOID))
 PLAIN = Program("fn", ("x",), op("mul", op("tanh", X), op("exp", op("mul", HALF, X))))
+ALIBI = Program(
+    "score", ("s", "b", "h", "q", "k"), op("add", Var("s"), op("mul", Var("h"), op("sub", Var("k"), Var("q"))))
+)
 SOFTCAP = Program(
     "score", ("s", "b", "h", "q", "k"), op("mul", Const(5.0), op("tanh", op("div", Var("s"), Const(5.0))))
 )
@@ -56,9 +59,9 @@ def test_training_flops_are_those_that_torch_counts() -> None:
     assert counter.get_total_flops() == cost(graph, seq=SEQ, batch=BATCH)["flops_training_step"].value
 
 
-def kept_bytes(graph: Graph, autocast: bool) -> int:
+def kept_bytes(graph: Graph, autocast: bool, batch: int = BATCH, seq: int = SEQ) -> int:
     """Bytes of the distinct memories that the backward pass of one step holds, weights apart."""
-    compiled = compile_graph(graph, CompileOptions(seed=0)).train()
+    compiled = compile_graph(graph, CompileOptions(seed=0, dropout=DROPOUT)).train()
     weights = {weight.untyped_storage().data_ptr() for weight in compiled.parameters()}
     held: dict[int, torch.Tensor] = {}
 
@@ -68,7 +71,7 @@ def kept_bytes(graph: Graph, autocast: bool) -> int:
             held.setdefault(address, tensor)
         return tensor
 
-    tokens = torch.zeros(BATCH, SEQ, dtype=torch.int64)
+    tokens = torch.zeros(batch, seq, dtype=torch.int64)
     with (
         torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor),
         torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast),
@@ -89,14 +92,23 @@ def mixed(activation: Program, gated: bool = False) -> Graph:
     return model([(block(parts), 1)], 2, parts)
 
 
-def scored(score: Program) -> Graph:
-    """Attention whose scores are changed on the way."""
-    parts: list[Body] = [attention(), ffn()]
+def attending(body: Body | None = None, **changes: object) -> Graph:
+    """Attention with other attributes."""
+    body = body or attention()
     nodes = []
-    for node in parts[0].nodes:
-        attrs = tuple((name, score if name == "score" else value) for name, value in node.attrs)
+    for node in body.nodes:
+        attrs = tuple((name, changes.get(name, value) if node.op == "attend" else value) for name, value in node.attrs)
         nodes.append(hand_built.replace(node, attrs=attrs))
-    parts[0] = hand_built.replace(parts[0], nodes=tuple(nodes))
+    parts = [hand_built.replace(body, nodes=tuple(nodes)), ffn()]
+    return model([(block(parts), 1)], 2, parts)
+
+
+def dropping(rate: float | None) -> Graph:
+    """Layers with dropout after the activation and at the end."""
+    b = BodyBuilder("ffn", "ffn")
+    up = b.add("map", (hand_built.linear(b, b.input("x", hand_built.stream()), "up", 24),), program=SILU, arity=1)[0]
+    out = hand_built.linear(b, b.add("dropout", (up,), rate=rate)[0], "down", 8)
+    parts = [attention(), b.finish([("out", b.add("dropout", (out,), rate=rate)[0])])]
     return model([(block(parts), 1)], 2, parts)
 
 
@@ -106,7 +118,13 @@ GRAPHS = {
     "shared": alternating(6, shared=True),
     "silu": mixed(SILU, gated=True),
     "plain": mixed(PLAIN),
-    "softcap": scored(SOFTCAP),
+    "softcap": attending(score=SOFTCAP),
+    "per head": attending(score=ALIBI),
+    "every head": attending(attention(kv_heads=2)),
+    "one head": attending(attention(heads=1)),
+    "weights dropped": attending(dropout=0.2),
+    "dropout": dropping(0.2),
+    "recipe's dropout": dropping(None),
 }
 
 
@@ -114,5 +132,13 @@ GRAPHS = {
 @pytest.mark.parametrize("name", GRAPHS)
 def test_activation_memory_is_what_is_kept(name: str, autocast: bool) -> None:
     """Within 3%: what is left out are counters and single numbers."""
-    stated = cost(GRAPHS[name], seq=SEQ, batch=BATCH, precision="bf16" if autocast else "float32")["activation_bytes"]
+    precision = "bf16" if autocast else "float32"
+    stated = cost(GRAPHS[name], seq=SEQ, batch=BATCH, precision=precision, dropout=DROPOUT)["activation_bytes"]
     assert stated.value == pytest.approx(kept_bytes(GRAPHS[name], autocast), rel=0.03)
+
+
+@pytest.mark.parametrize("seq", [SEQ, 520])
+@pytest.mark.parametrize("name", ["causal", "windows", "every head", "per head", "weights dropped"])
+def test_one_sequence_in_bf16_short_or_long(name: str, seq: int) -> None:
+    stated = cost(GRAPHS[name], seq=seq, precision="bf16")["activation_bytes"]
+    assert stated.value == pytest.approx(kept_bytes(GRAPHS[name], True, 1, seq), rel=0.03)

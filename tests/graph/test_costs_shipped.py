@@ -6,11 +6,13 @@ from functools import cache
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import tantra_dsl
 from tantra_compiler import CompileOptions, compile_graph
+from tantra_compiler.runtime.norms import RmsNorm
 from tantra_dsl.graph.costs import cost
 from tantra_dsl.graph.model import Graph
 
@@ -52,8 +54,14 @@ def loss(graph: Graph) -> torch.Tensor:
     return result
 
 
+def torch_rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    return F.rms_norm(x, x.shape[-1:], weight, eps)
+
+
 @pytest.mark.parametrize("name", SMALL)
-def test_flops_are_those_that_torch_counts(name: str) -> None:
+def test_flops_are_those_that_torch_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's own attention and norms, whose sums torch's counter does not take for products of the model."""
+    monkeypatch.setattr(RmsNorm, "apply", torch_rms_norm)
     graph = small(name)
     report = cost(graph, seq=SEQ, batch=BATCH)
     masked = (report["flops_attention_dense"].value or 0) - (report["flops_attention"].value or 0)
@@ -115,3 +123,21 @@ def test_published_figures() -> None:
     assert gemma["kv_bytes"].value == (29 * 1024 + 5 * 32_768) * 2 * 4 * 256 * 2
     deepseek = cost(tantra_dsl.load("deepseek_v3").graph(), seq=4096)
     assert 36.5e9 < (deepseek["active_params"].value or 0) < 38e9
+
+
+def test_training_as_the_recipe_says() -> None:
+    from tantra_dsl.show import recipe_cost
+
+    def report(recipe: str) -> dict[str, int | None]:
+        rest = f"expect params > 0 train {{ {recipe} }}"
+        loaded = tantra_dsl.loads(f'use "gpt2"\nmodel small extends gpt2 {{ {SMALL["gpt2"]} {rest} }}')
+        figures = recipe_cost(loaded.graph(), loaded.recipe(), seq=SEQ).figures
+        return {name: figure.value for name, figure in figures.items()}
+
+    plain = report("dropout: 0")
+    assert report("optimizer: sgd(momentum: 0)")["optimizer_bytes"] == 0
+    assert report("optimizer: sgd(momentum: 0.9)")["optimizer_bytes"] == plain["weight_bytes"]
+    assert plain["optimizer_bytes"] == 2 * (plain["weight_bytes"] or 0)
+    assert (report("dropout: 0.1")["activation_bytes"] or 0) > (plain["activation_bytes"] or 0)
+    half = cost(small("gpt2"), seq=SEQ, precision="bf16")["activation_bytes"].value
+    assert report("precision: bfloat16")["activation_bytes"] == half != plain["activation_bytes"]

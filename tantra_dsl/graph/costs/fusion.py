@@ -14,7 +14,7 @@ _AFFINE: Final = frozenset({"add", "mul"})
 
 
 def weighted_norms(body: Body) -> dict[str, str]:
-    """Maps that are the weight and bias of a norm, by id, with the kind of the norm: torch computes them with it."""
+    """Norms with a weight and the maps that are their weight and bias, by id, with the kind: computed as one op."""
     nodes = {node.id: node for node in body.nodes}
     readers = Counter(ref for node in body.nodes for ref in node.inputs)
     readers.update(ref for _, ref in (*body.outputs, *body.taps))
@@ -23,7 +23,9 @@ def weighted_norms(body: Body) -> dict[str, str]:
         if node.op == "map" and _is_affine(node.attr("program")):
             normal = [ref for ref in node.inputs if _kind(nodes[ref.node], found) and readers[ref] == 1]
             if len(normal) == 1 and _others_are_vectors(nodes, node, normal[0]):
-                found[node.id] = _kind(nodes[normal[0].node], found)
+                kind = _kind(nodes[normal[0].node], found)
+                if kind == "layernorm" or _scales(node.attr("program"), node.inputs.index(normal[0])):
+                    found[node.id] = found[normal[0].node] = kind
     return found
 
 
@@ -39,6 +41,16 @@ def _is_affine(program: Program) -> bool:
         return isinstance(scalar, (Const, Var)) or (isinstance(scalar, Op) and scalar.op in _AFFINE and all(parts))
 
     return fold(program.body, visit)
+
+
+def _scales(program: Program, slot: int) -> bool:
+    """Whether it is n * w or n * (1 + w), n being its variable number ``slot``."""
+    body, normal = program.body, Var(program.variables[slot])
+    if not (isinstance(body, Op) and body.op == "mul" and normal in body.args and len(program.variables) == 2):
+        return False
+    weight, factor = Var(program.variables[1 - slot]), body.args[1 - body.args.index(normal)]
+    one_plus = isinstance(factor, Op) and factor.op == "add" and set(factor.args) == {Const(1), weight}
+    return factor == weight or one_plus
 
 
 def _others_are_vectors(nodes: dict[str, Node], node: Node, normal: Ref) -> bool:

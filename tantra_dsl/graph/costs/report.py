@@ -43,25 +43,29 @@ def cost(
     precision: str = "float32",
     optimizer: str = "adamw",
     cache_bytes: int = 2,
+    dropout: float = 0.0,
 ) -> CostReport:
     """What ``graph`` costs for ``batch`` sequences of ``seq`` tokens (the model's context where None, else 1024).
 
     ``precision`` of the training step is ``float32`` or ``bf16`` (autocast: weights and optimizer stay float32);
-    ``cache_bytes`` is the size of one number of the decoding cache. Raises ValueError for lengths below one, or a
-    precision or optimizer that is not known. Costs what the distinct bodies cost.
+    ``cache_bytes`` is the size of one number of the decoding cache; ``dropout`` the recipe's rate, for ops that set
+    none. Raises ValueError for lengths below one, a rate outside [0, 1), or a precision or optimizer that is not
+    known. Costs what the distinct bodies cost.
     """
     length = seq if seq is not None else graph.fact("context") or 1024
-    _check(length, batch, precision, optimizer)
-    return _Costing(graph, length, batch, precision, optimizer, cache_bytes).report()
+    _check(length, batch, precision, optimizer, dropout)
+    return _Costing(graph, length, batch, precision, optimizer, cache_bytes, dropout).report()
 
 
-def _check(seq: int, batch: int, precision: str, optimizer: str) -> None:
+def _check(seq: int, batch: int, precision: str, optimizer: str, dropout: float) -> None:
     if seq < 1 or batch < 1:
         raise ValueError(f"seq and batch must be at least 1, but are {seq} and {batch}")
     if precision not in ("float32", "bf16"):
         raise ValueError(f"precision must be float32 or bf16, but is {precision}")
     if optimizer not in OPTIMIZER_STATES:
         raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZER_STATES)}, but is {optimizer}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be from 0 up to 1, but is {dropout}")
 
 
 def lengths_of(graph: Graph, seq: int, batch: int) -> Lengths:
@@ -74,8 +78,9 @@ def lengths_of(graph: Graph, seq: int, batch: int) -> Lengths:
 class _Costing:
     """Everything that a report is made from."""
 
-    def __init__(self, graph: Graph, seq: int, batch: int, precision: str, optimizer: str, cache_bytes: int) -> None:
-        self.graph, self.seq, self.batch = graph, seq, batch
+    def __init__(self, graph: Graph, seq: int, batch: int, precision: str, optimizer: str, cache_bytes: int,
+                 dropout: float) -> None:  # fmt: skip
+        self.graph, self.seq, self.batch, self.dropout = graph, seq, batch, dropout
         self.precision, self.optimizer, self.cache_bytes = precision, optimizer, cache_bytes
         self.lengths = lengths_of(graph, seq, batch)
         self.parameters = Parameters(graph)
@@ -104,7 +109,7 @@ class _Costing:
         yield "flops_forward", total
         yield "flops_per_sequence", total.map(lambda f: f // self.batch, "flops_forward / batch")
         yield "flops_per_token", self._per_token(total, tokens)
-        self.step = Training(self.graph, self.lengths, self.precision == "bf16").root()
+        self.step = Training(self.graph, self.lengths, self.precision == "bf16", self.dropout).root()
         whole = flops.total + self.step.backward
         formula = "forward, and the forward's products once more for each operand that needs a gradient"
         yield "flops_training_step", Figure.of(whole, formula)
@@ -145,7 +150,8 @@ class _Costing:
         yield "weight_bytes", Figure(4 * params, "params * 4 bytes")
         yield "gradient_bytes", Figure(4 * params, "params * 4 bytes")
         yield "optimizer_bytes", Figure(4 * states * params, f"params * 4 bytes * {states} for {self.optimizer}")
-        yield "activation_bytes", Figure(self.step.saved, f"{SAVED}; {self.precision}")
+        dropout = f", dropout {self.dropout:g}" if self.dropout else ""
+        yield "activation_bytes", Figure(self.step.saved, f"{SAVED}; {self.precision}{dropout}")
         total = (8 + 4 * states) * params + self.step.saved
         yield "training_bytes", Figure(total, "weights + gradients + optimizer + activations")
 

@@ -130,7 +130,7 @@ def _map(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Save
 def _normalize(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
     """The input, and per row (and group) the mean and the inverse deviation; rms has no mean.
 
-    The rms of half-width numbers is taken of a float32 copy.
+    Without a weight, the rms of half-width numbers is taken of a float32 copy.
     """
     rows = prod(outs[0][:-1]) * node.attr("groups", 1)
     kept = rows * {"layernorm": 2, "rms": 1, "l2": 1}[node.attr("kind")] * _FLOAT
@@ -139,12 +139,14 @@ def _normalize(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -
     return Saves((0,), (), kept, width=operands[0].width)
 
 
-def weighted_norm_saves(kind: str, operands: Sequence[Operand], width: int) -> Saves:
-    """What the weight (and bias) of a norm keep: nothing with layernorm; with rms, the normalised input in float32."""
-    if kind == "layernorm":
-        return Saves(width=width)
+def weighted_norm_saves(node: Node, operands: Sequence[Operand], lengths: Lengths) -> Saves:
+    """What the parts of a norm with a weight keep: the norm, its input and float32 statistics; its maps, nothing."""
     normal = max(operands, key=lambda operand: len(operand.shape))
-    return Saves(extra=normal.bytes * _FLOAT // normal.width, width=normal.width)
+    if node.op == "map":
+        return Saves(width=normal.width)
+    if node.attr("kind") == "layernorm" or not normal.grad:
+        return saves_of(node, operands, lengths, False)
+    return Saves((0,), (), prod(normal.shape[:-1]) * _FLOAT, width=normal.width)
 
 
 def _result(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -152,9 +154,23 @@ def _result(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
 
 
 def _dropout(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """One byte per element: which were dropped."""
-    rate = node.attr("rate")
-    return Saves((), (), prod(outs[0]) if rate else 0, () if rate else ((0, 0),), operands[0].width)
+    """One number per element: the factor, zero where it was dropped."""
+    if not node.attr("rate"):
+        return _view(node, operands, outs)
+    return Saves(extra=operands[0].bytes, width=operands[0].width)
+
+
+_SHORTEST_TABLE: Final = 256
+_EXPANDED: Final = 2**20
+
+
+def _rope(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Tables of cosines and sines up to a power of two, for every head unless they grow too large."""
+    (_, time, heads, _), turned, width = operands[0].shape, node.attr("width"), operands[0].width
+    length = max(_SHORTEST_TABLE, 1 << (time - 1).bit_length())
+    numbers = length * turned * (heads if length * heads * turned <= _EXPANDED else 1)
+    settings = (node.attr("frequency"), turned, node.attr("factor", 1.0), node.attr("interleaved", False))
+    return Saves(width=width, shared=(("rope", *settings, heads, length, width), 2 * numbers * width))
 
 
 def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -162,9 +178,11 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
     mask, score = node.attr("mask"), node.attr("score")
     if "sink" in node.attr("has", ()) or (score is not None and additive_bias(score) is None):
         return _attend_by_steps(node, operands, outs)
+    batch, queries, heads, _ = outs[0]
+    if operands[0].width == _HALF and queries > 1 and operands[1].shape[1] <= _SHORT:
+        return _attend_by_products(node, operands, outs)
     if not _is_fused(node, operands):
         return _attend_by_matrices(node, operands, outs)
-    batch, queries, heads, _ = outs[0]
     statistics, width = batch * queries * heads * _FLOAT, operands[2].width
     if (mask is None and score is None) or (node.attr("causal") and score is None):
         return Saves((0, 1, 2), (0,), statistics, width=width)
@@ -174,21 +192,49 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
     return Saves((0, 1, 2), (0,), statistics, width=width, shared=((mask, score, bias), bias))
 
 
-def _is_fused(node: Node, operands: Sequence[Operand]) -> bool:
-    """Whether torch's fused kernel for CPUs takes it: equal widths, no learned bias, no bias of three dimensions."""
-    per_head_only = _used(node) & {"b", "h"} == {"h"}
+_SHORT: Final = 512
+"""Up to so many keys, half-width attention goes by products on CPUs."""
+
+
+def _attend_by_products(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Every probability, and queries, keys and values by head, all of half width; copies unless the layout allows."""
+    (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
+    times, apart = heads // operands[1].shape[2], batch > 1 and heads > 1
+    scaled = node.attr("mask") is None and node.attr("score") is None
+    made_anew = (scaled, times > 1, times > 1)
+    copied = [apart or new or x.width != _HALF for x, new in zip(operands[:3], made_anew, strict=True)]
+    sizes = [prod(x.shape) * count for x, count in zip(operands[:3], (1, times, times), strict=True)]
+    kept = tuple(slot for slot in range(3) if not copied[slot])
+    copies = sum(size for size, copy in zip(sizes, copied, strict=True) if copy)
+    weights = _dropped(node) * batch * heads * queries * keys
+    return Saves(kept, (), (copies + weights) * _HALF + _lookup(node, operands, queries * keys), width=_HALF)
+
+
+def _dropped(node: Node) -> int:
+    """How often the probabilities are kept: with dropout also its factors, and what comes of both."""
+    return 3 if node.attr("dropout") else 1
+
+
+def _lookup(node: Node, operands: Sequence[Operand], pairs: int) -> int:
+    """Bytes by which a learned bias finds its numbers again, and the mask."""
     learned = any(operand.grad for operand in operands[3:])
-    return operands[1].shape[-1] == operands[2].shape[-1] and not learned and not per_head_only
+    return pairs * (_INDEX + (node.attr("mask") is not None)) if learned else 0
+
+
+def _is_fused(node: Node, operands: Sequence[Operand]) -> bool:
+    """Whether torch's fused kernel for CPUs takes it: equal widths, no learned bias, no dropout."""
+    learned = any(operand.grad for operand in operands[3:])
+    return operands[1].shape[-1] == operands[2].shape[-1] and not learned and not node.attr("dropout")
 
 
 def _attend_by_matrices(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """What torch does where its fused kernel takes no such bias: float32 copies by head, and every probability."""
+    """What torch does where its fused kernel does not take it: float32 copies by head, and every probability."""
     (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
     times = heads // operands[1].shape[2]
     copies = prod(operands[0].shape) + times * (prod(operands[1].shape) + prod(operands[2].shape))
-    learned = any(operand.grad for operand in operands[3:])
-    lookup = queries * keys * (_INDEX + (node.attr("mask") is not None)) if learned else 0
-    return Saves((), (), (copies + batch * heads * queries * keys) * _FLOAT + lookup, width=operands[2].width)
+    weights = _dropped(node) * batch * heads * queries * keys
+    lookup = _lookup(node, operands, queries * keys)
+    return Saves((), (), (copies + weights) * _FLOAT + lookup, width=operands[2].width)
 
 
 def _used(node: Node) -> frozenset[str]:
@@ -271,6 +317,7 @@ _RULES: Final[dict[str, Rule]] = {
     "normalize": _normalize,
     "softmax": _result,
     "dropout": _dropout,
+    "rope": _rope,
     "attend": _attend,
     "additive_attend": _additive_attend,
     "linear_scan": _linear_scan,

@@ -75,8 +75,9 @@ class Step:
 class Training:
     """Training steps through the bodies of a graph, each computed once per way it is entered."""
 
-    def __init__(self, graph: Graph, lengths: Lengths, autocast: bool) -> None:
+    def __init__(self, graph: Graph, lengths: Lengths, autocast: bool, dropout: float = 0.0) -> None:
         self.graph = graph
+        self.dropout = dropout
         self.lengths = lengths
         self.autocast = autocast
         self.shared: dict[Hashable, int] = {}
@@ -114,7 +115,7 @@ class _Walk:
         self.extra = 0
         self.backward = Amount()
         self.slots = 0
-        self.fused = weighted_norms(body)
+        self.weighted = weighted_norms(body)
 
     def step(self) -> Step:
         for node in self.body.nodes:
@@ -159,15 +160,21 @@ class _Walk:
     def _instance(self, node: Node) -> None:
         """Nothing is computed."""
 
+    def _dropout(self, node: Node) -> None:
+        """At the recipe's rate where it has none itself."""
+        rate = node.attr("rate")
+        self._primitive(replace(node, attrs=(("rate", self.training.dropout if rate is None else rate),)))
+
     def _primitive(self, node: Node) -> None:
         values = [self._value(ref) for ref in node.inputs]
         types = [self.types[ref.node][ref.out] for ref in node.inputs]
         operands = [
             Operand(shape(t, self.lengths), v.flow.width, v.flow.grad) for t, v in zip(types, values, strict=True)
         ]
-        saves = saves_of(node, operands, self.lengths, self.training.autocast)
-        if node.id in self.fused:
-            saves = weighted_norm_saves(self.fused[node.id], operands, saves.width)
+        if node.id in self.weighted:
+            saves = weighted_norm_saves(node, operands, self.lengths)
+        else:
+            saves = saves_of(node, operands, self.lengths, self.training.autocast)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
             values[slot].storage.saved = True
@@ -289,6 +296,7 @@ _STRUCTURE: Final[dict[str, Callable[[_Walk, Node], None]]] = {
     "param": _Walk._param,
     "instance": _Walk._instance,
     "weight": _Walk._param,
+    "dropout": _Walk._dropout,
     "call": _Walk._call,
     "stack": _Walk._stack,
 }
