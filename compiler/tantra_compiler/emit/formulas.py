@@ -45,7 +45,7 @@ class Formula:
 
     ``variables`` says what each variable is called here, ``captures`` each captured tensor, ``bound`` the
     subexpressions that already have a name. ``whole`` names the variables that hold ints, ``builtins`` allows
-    torch's own functions where a part equals one.
+    torch's own functions where a part equals one, ``like`` is a variable that holds fractions.
     """
 
     def __init__(
@@ -54,11 +54,13 @@ class Formula:
         captures: Sequence[Expr] = (),
         whole: frozenset[str] = frozenset(),
         builtins: bool = False,
+        like: Expr | None = None,
     ) -> None:
         self.variables = variables
         self.captures = captures
         self.whole = whole
         self.builtins = builtins
+        self.like = like
         self.bound: dict[Scalar, Expr] = {}
 
     def expr(self, scalar: Scalar) -> Expr:
@@ -115,8 +117,15 @@ class Formula:
         if op in ("neg", "not"):
             return Expr(("-" if op == "neg" else "~") + self.expr(args[0]).at(UNARY), UNARY)
         if op == "where":
-            return call("torch.where", *map(self.expr, args))
+            return call("torch.where", *self._branches(args))
         return call(_FUNCTIONS[op], self.expr(args[0]))
+
+    def _branches(self, args: tuple[Scalar, ...]) -> list[Expr]:
+        """Condition and branches; of two numbers one becomes a tensor, so that the result is of the variables' type."""
+        printed = [self.expr(arg) for arg in args]
+        if self.like is not None and all(isinstance(arg, Const) for arg in args[1:]):
+            printed[1] = call("torch.full_like", self.like, printed[1])
+        return printed
 
     def _extreme(self, op: str, args: tuple[Scalar, ...]) -> Expr:
         """Smallest or largest of the operands; torch takes a number only as a bound."""

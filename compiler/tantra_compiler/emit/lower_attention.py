@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from tantra_compiler.emit.expr import Expr, number, power, sequence
 from tantra_compiler.emit.site import Site, lowers
 from tantra_dsl.graph.model import Node
+from tantra_dsl.scalars.facts import always
 from tantra_dsl.scalars.ir import Op, Scalar, Var
-from tantra_dsl.scalars.walk import variables_of
+from tantra_dsl.scalars.walk import substitute, variables_of
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,19 @@ def _attend(site: Site) -> Expr:
     keywords: dict[str, Expr | str] = {}
     if choice.function in ("attend_biased", "attend_reference"):
         keywords = _programs(site, score_name)
+    if choice.function == "attend_biased" and site.node.attr("mask") is not None and _leaves_no_row_empty(site):
+        keywords["empty_rows"] = "False"
     keywords |= {"scale": scale_text(site.node.attr("scale")), **site.optional(3)}
     rate = site.node.attr("dropout")
     if rate:
         keywords["dropout"] = f"{number(rate)} if self.training else 0.0"
     return site.run(choice.function, *site.args[:3], **keywords, **site.cache(1))
+
+
+def _leaves_no_row_empty(site: Site) -> bool:
+    """Whether every query sees its own position, as can only be where both sides are one sequence."""
+    queries, keys = (site.type(slot).dims[1].size for slot in (0, 1))
+    return queries == keys and always(substitute(site.node.attr("mask").body, {"k": Var("q")}))
 
 
 def scale_text(scale: float) -> Expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tantra_dsl.graph.model import Body, Node
 from tantra_dsl.graph.types import Size, TensorType
-from tantra_dsl.scalars.ir import Const, Op, Scalar, Var
+from tantra_dsl.scalars.facts import lookahead
 from tantra_dsl.scalars.walk import variables_of
 
 Growing = frozenset[str]
@@ -68,36 +68,6 @@ def _attention_obstacle(node: Node, operands: list[TensorType], growing: Growing
         return "its mask or score compares positions of two sequences" if "q" in used else None
     if not queries:
         return "attention reads a sequence that is still growing"
-    if mask is None or not looks_back(mask.body):
+    if lookahead(mask) > 0:
         return "attention sees later positions"
     return None
-
-
-def looks_back(mask: Scalar) -> bool:
-    """Whether ``mask`` can be seen to imply ``k <= q``."""
-    if isinstance(mask, Const):
-        return not mask.value
-    if not isinstance(mask, Op):
-        return False
-    if mask.op == "and":
-        return any(map(looks_back, mask.args))
-    if mask.op == "or":
-        return all(map(looks_back, mask.args))
-    if mask.op in ("le", "lt", "eq") and _key_and_query(*mask.args):
-        return True
-    if mask.op in ("ge", "gt", "eq") and _key_and_query(*reversed(mask.args)):
-        return True
-    return _distance_bound(mask)
-
-
-def _key_and_query(a: Scalar, b: Scalar) -> bool:
-    return a == Var("k") and b == Var("q")
-
-
-def _distance_bound(mask: Op) -> bool:
-    """Whether it says that ``q - k`` is at least a number that is not negative."""
-    if mask.op not in ("ge", "gt", "le", "lt", "eq"):
-        return False
-    left, right = mask.args if mask.op in ("ge", "gt", "eq") else reversed(mask.args)
-    distance = Op("sub", (Var("q"), Var("k")))
-    return left == distance and isinstance(right, Const) and right.value >= 0

@@ -46,7 +46,8 @@ def _source(name: str, program: Program, body: Scalar) -> str:
     captures = _capture_names(program, parameters)
     whole = frozenset({"b", "h", "q", "k"}) if program.kind == "mask" or program.captures else frozenset("b")
     variables = {name: Expr(name) for name in parameters} | (_LENGTHS if program.kind in ("mask", "score") else {})
-    formula = Formula(variables, [Expr(name) for name in captures], whole, builtins=program.kind == "fn")
+    like = None if program.kind == "mask" else Expr(parameters[0])
+    formula = Formula(variables, [Expr(name) for name in captures], whole, program.kind == "fn", like)
     head = header(name, (f"{each}: Tensor" for each in (*parameters, *captures)), "Tensor")
     lines = [*head, *_named_parts(formula, body, {*parameters, *captures})]
     result = _filled(body, parameters[-1], program.kind) if isinstance(body, Const) else formula.expr(body)

@@ -119,9 +119,13 @@ def attend_biased(
     mask_captures: Captures = (),
     bias_captures: Captures = (),
     dropout: float = 0.0,
+    empty_rows: bool = True,
     cache: Cache | None = None,
 ) -> Tensor:
-    """Attention under a mask, and under scores of the form ``s + bias``; ``bias`` is called with s = 0."""
+    """Attention under a mask, and under scores of the form ``s + bias``; ``bias`` is called with s = 0.
+
+    ``empty_rows`` = False promises that the mask leaves every query a key.
+    """
     if cache is not None:
         k, v = cache.append(k), cache.append(v)
     sizes = bias_sizes(q, k)
@@ -129,7 +133,7 @@ def attend_biased(
         added = dense_bias(mask, bias, *sizes, q.dtype)
     else:
         added = compute_bias(mask, bias, *sizes, q.dtype, mask_captures, bias_captures)
-    return dot_product_attention(q, k, v, added, False, scale, dropout)
+    return dot_product_attention(q, k, v, added, False, scale, dropout, empty_rows and mask is not None)
 
 
 def bias_sizes(q: Tensor, k: Tensor) -> tuple[int, int, int, int, torch.device]:
@@ -178,13 +182,20 @@ def compute_bias(
 
 
 def dot_product_attention(
-    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float, dropout: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    causal: bool,
+    scale: float,
+    dropout: float,
+    empty_rows: bool = False,
 ) -> Tensor:
     """Softmax attention by torch's fused kernel, or by plain products where those are faster."""
     if short_on_cpu(q, k):
         if causal:
             bias = dense_bias(past_mask, None, *bias_sizes(q, k), q.dtype)
-        return product_attention(q, k, v, bias, scale, dropout)
+        return product_attention(q, k, v, bias, scale, dropout, empty_rows)
     if bias is not None and bias.dim() == 3:
         bias = bias.unsqueeze(0)  # with three dimensions torch's CPU kernel gives way to one that keeps every weight
     out = F.scaled_dot_product_attention(
@@ -205,7 +216,9 @@ def short_on_cpu(q: Tensor, k: Tensor) -> bool:
     return q.is_cpu and q.dtype is torch.bfloat16 and q.shape[1] > 1 and k.shape[1] <= 512
 
 
-def product_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout: float) -> Tensor:
+def product_attention(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout: float, empty_rows: bool
+) -> Tensor:
     """Softmax attention as two batched products, with every weight kept for the backward pass."""
     times = q.shape[2] // k.shape[2]
     if times > 1:
@@ -217,7 +230,8 @@ def product_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scal
     else:
         added = bias if bias.dim() == 2 else bias.expand(batch, heads, *bias.shape[-2:]).flatten(0, 1)
         s = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=scale)
-    weights = F.dropout(s.softmax(-1), dropout) if dropout else s.softmax(-1)
+    weights = torch._safe_softmax(s, -1) if empty_rows else s.softmax(-1)
+    weights = F.dropout(weights, dropout) if dropout else weights
     return torch.bmm(weights, values).view(batch, heads, q.shape[1], -1).transpose(1, 2)
 
 
