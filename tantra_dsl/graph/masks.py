@@ -51,15 +51,16 @@ def _ways(graph: Graph) -> dict[str, tuple[list[str], list[Span]]]:
     for key in reversed(bottom_up(graph)):
         names, spans = ways[key]
         for node in graph.bodies[key].nodes:
+            layers = Layers(node) if node.op == "stack" else None
             for inner in used_bodies(node):
-                way = ([*names, _name(node, inner)], [*_around(graph, node, inner), *spans])
+                way = ([*names, _name(node, inner, layers)], [*_around(graph, node, inner), *spans])
                 ways.setdefault(inner, way)
     return ways
 
 
-def _name(node: Node, body: str) -> str:
+def _name(node: Node, body: str, layers: Layers | None) -> str:
     name = str(node.attr("name"))
-    return f"{name}.{Layers(node).first(body)}" if node.op == "stack" else name
+    return name if layers is None else f"{name}.{layers.first(body)}"
 
 
 def _around(graph: Graph, node: Node, body: str) -> list[Span]:

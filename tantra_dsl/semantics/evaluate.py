@@ -8,7 +8,7 @@ from typing import Any
 import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.stacks as stacks
-from tantra_dsl.diagnostics.semantics import BadArithmetic, CircularDefinition, UndefinedName, WrongType
+from tantra_dsl.diagnostics.semantics import BadArithmetic, CircularDefinition, TooLarge, UndefinedName, WrongType
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, ScalarOp, Var
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.numbers import ArithmeticMistake, arithmetic, parse_number
@@ -34,6 +34,8 @@ from tantra_dsl.semantics.values import (
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
+MAX_PARTS = 200
+
 TENSOR_OPS: dict[str, ScalarOp] = {
     "+": "add",
     "-": "sub",
@@ -47,6 +49,7 @@ TENSOR_OPS: dict[str, ScalarOp] = {
 
 def evaluate(expr: tree.Expr, scope: Scope, frame: Frame) -> Value:
     """The value of ``expr``; poison where it has none (which has been reported)."""
+    frame.step(expr.span)
     return _HANDLERS[type(expr)](expr, scope, frame)
 
 
@@ -94,7 +97,7 @@ def _name(expr: tree.Name, scope: Scope, frame: Frame) -> Value:
 
 
 def _list(expr: tree.ListExpr, scope: Scope, frame: Frame) -> Value:
-    return tuple(evaluate(item, scope, frame) for item in expr.items)
+    return _flat([evaluate(item, scope, frame) for item in expr.items], expr, frame)
 
 
 def _tuple(expr: tree.Tuple, scope: Scope, frame: Frame) -> Value:
@@ -102,7 +105,14 @@ def _tuple(expr: tree.Tuple, scope: Scope, frame: Frame) -> Value:
     if any(value is POISON for value in values):
         return POISON
     if all(is_callable(value) or isinstance(value, Stack) for value in values):
-        return stacks.pattern(values, expr.span)
+        return stacks.pattern(values, expr.span, frame)
+    return _flat(values, expr, frame)
+
+
+def _flat(values: list[Value], expr: tree.Expr, frame: Frame) -> Value:
+    """A list; lists within lists mean nothing here, and could grow without bound."""
+    if any(isinstance(value, tuple) for value in values):
+        return frame.session.report(WrongType(span=expr.span, wanted="single values", got="lists", where="a list"))
     return tuple(values)
 
 
@@ -186,12 +196,15 @@ def operate(expr: tree.Binary, left: Value, right: Value, frame: Frame) -> Value
     if op == "*" and (is_callable(left) or isinstance(left, Stack)) and is_number(right):
         return stacks.times(left, right, expr, frame)
     if op == "+" and is_callable(left) and is_callable(right):
-        parts = [
-            *(left.parts if isinstance(left, Sum) else [left]),
-            *(right.parts if isinstance(right, Sum) else [right]),
-        ]
-        return Sum(tuple(parts), span)
+        return _sum(left, right, span, frame)
     return _tensors(expr, left, right, frame)
+
+
+def _sum(left: Value, right: Value, span: Span, frame: Frame) -> Value:
+    parts = [part for side in (left, right) for part in (side.parts if isinstance(side, Sum) else (side,))]
+    if len(parts) > MAX_PARTS:
+        return frame.session.report(TooLarge(span=span, what="this sum has too many parts", limit=f"{MAX_PARTS}"))
+    return Sum(tuple(parts), span)
 
 
 def _numbers(expr: tree.Binary, left: Value, right: Value, frame: Frame) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from tantra_dsl.diagnostics.core import Sink
@@ -10,6 +11,7 @@ from tantra_dsl.graph.costs import expectations as known_figures
 from tantra_dsl.graph.leaks import diagnose, find_leaks
 from tantra_dsl.graph.masks import mask_diagnostics
 from tantra_dsl.semantics import evaluate
+from tantra_dsl.semantics.frame import Abandoned
 from tantra_dsl.semantics.model import Elaborated
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import POISON, describe, plain
@@ -25,8 +27,9 @@ def check(result: Elaborated, sink: Sink) -> None:
         sink.add(diagnostic)
     if result.expects:
         figures = known_figures(result.graph)
-        for member in result.expects:
-            _check_one(member, result, figures, sink)
+        with contextlib.suppress(Abandoned):
+            for member in result.expects:
+                _check_one(member, result, figures, sink)
 
 
 def _check_one(member: tree.Expect, result: Elaborated, figures: Mapping[str, int | None], sink: Sink) -> None:

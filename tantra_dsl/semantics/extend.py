@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.semantics import CircularDefinition, UndefinedName, UnknownPath, WrongType
+from tantra_dsl.diagnostics.semantics import CircularDefinition, TooLarge, UndefinedName, UnknownPath, WrongType
 from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.depth import children
+from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Span
 
 if TYPE_CHECKING:
     from tantra_dsl.semantics.frame import Frame
     from tantra_dsl.semantics.scope import Scope
     from tantra_dsl.semantics.values import Bound
+
+MAX_TREE_SIZE = 50_000
 
 Edit = Callable[[tree.Expr], tree.Expr]
 
@@ -39,7 +43,7 @@ def steps(path: str) -> list[str]:
 
 def resolve(definition: tree.Definition, scope: Scope, frame: Frame) -> tree.Definition:
     """The definition with what it extends merged in."""
-    return merge_base(definition, lambda name: _base(name, scope), frame.session.report, ())
+    return merge_base(definition, lambda name: _base(name, scope), frame.session.report)
 
 
 def _base(name: str, scope: Scope) -> tree.Definition | None:
@@ -54,26 +58,41 @@ def merge_base(
     definition: tree.Definition,
     find: Callable[[str], tree.Definition | None],
     report: Callable[..., object],
-    chain: tuple[str, ...],
 ) -> tree.Definition:
     """Merge the whole chain of ``extends`` into one definition; reports what cannot be."""
-    if definition.extends is None:
-        return definition
+    line = [definition]
+    while line[-1].extends is not None:
+        base = _next_base(line, find, report)
+        if base is None:
+            line[-1] = replace(line[-1], extends=None)
+            break
+        line.append(base)
+    result = line.pop()
+    while line:
+        result = merged(result, line.pop(), report)
+    return result
+
+
+def _next_base(
+    line: list[tree.Definition], find: Callable[[str], tree.Definition | None], report: Callable[..., object]
+) -> tree.Definition | None:
+    """What the last definition of ``line`` extends; None after a report."""
+    definition = line[-1]
+    assert definition.extends is not None
     name = definition.extends.id if isinstance(definition.extends, tree.Name) else ""
-    span = definition.extends.span
+    span, here = definition.extends.span, definition.name or definition.kind
     base = find(name)
-    here = definition.name or definition.kind
-    if name in (*chain, here) and (base is None or base is definition or name in chain):
-        report(CircularDefinition(span=span, what=f"{definition.kind} {here}", chain=(*chain, here, name)))
-        return replace(definition, extends=None)
+    if any(base is earlier for earlier in line) or (base is None and name == here):
+        chain = (*(earlier.name or earlier.kind for earlier in line), name)
+        report(CircularDefinition(span=span, what=f"{definition.kind} {here}", chain=chain[chain.index(name) :]))
+        return None
     if base is None:
         report(UndefinedName(span=span, name=name or "this"))
-        return replace(definition, extends=None)
+        return None
     if base.kind != definition.kind:
         report(WrongType(span=span, wanted=f"a {definition.kind}", got=f"the {base.kind} {name}", where="`extends`"))
-        return replace(definition, extends=None)
-    base = merge_base(base, find, report, (*chain, here))
-    return merged(base, definition, report)
+        return None
+    return base
 
 
 def merged(base: tree.Definition, child: tree.Definition, report: Callable[..., object]) -> tree.Definition:
@@ -103,6 +122,9 @@ def _applied(
     except PathMissing as missing:
         path = member.path if isinstance(member, tree.Entry | tree.Remove) else ""
         report(UnknownPath(span=member.span, path=path, missing=missing.step, candidates=missing.known))
+        return members
+    except Unbounded:
+        report(_too_large(member.span))
         return members
     return (*(old for old in members if not _same_name(old, member)), member)
 
@@ -202,21 +224,62 @@ def _set_in_definition(definition: tree.Definition, rest: list[str], value: tree
 def with_same(value: tree.Expr, old: tree.Expr) -> tree.Expr:
     """``value`` with ``same`` standing for what was there: the block of ``12 of block``, or all of it."""
     meant = old.right if isinstance(old, tree.Binary) and old.op == "of" else old
-    return _replace_name(value, "same", meant)
+    changed = _replace_name(value, "same", meant)
+    if changed is not value:
+        _check_size(changed)
+    return changed
+
+
+class Unbounded(Exception):
+    """Overrides that put ``same`` into itself again and again unfold without bound."""
+
+
+def _check_size(expr: tree.Expr) -> None:
+    """Raises Unbounded where the tree, with shared parts counted at each place, is too large or too deep to walk."""
+    sizes: dict[int, tuple[int, int]] = {}
+    pending: list[tuple[tree.Node, bool]] = [(expr, False)]
+    while pending:
+        node, ready = pending.pop()
+        if id(node) in sizes:
+            continue
+        below = [child for child in children(node) if isinstance(child, tree.Node)]
+        if not ready:
+            pending += [(node, True), *((child, False) for child in below)]
+            continue
+        parts = [sizes[id(child)] for child in below]
+        sizes[id(node)] = (1 + sum(size for size, _ in parts), 1 + max((depth for _, depth in parts), default=0))
+    size, depth = sizes[id(expr)]
+    if size > MAX_TREE_SIZE or depth > MAX_TREE_DEPTH:
+        raise Unbounded
+
+
+def _too_large(span: Span) -> TooLarge:
+    limit = f"{MAX_TREE_SIZE:,} parts, {MAX_TREE_DEPTH} levels deep"
+    return TooLarge(span=span, what="`same` unfolds into too much here", limit=limit)
 
 
 def _replace_name(expr: tree.Expr, name: str, meant: tree.Expr) -> tree.Expr:
+    """``expr`` with ``meant`` for ``name``; the same object where the name does not occur."""
     if isinstance(expr, tree.Name):
         return meant if expr.id == name else expr
-    if isinstance(expr, tree.Binary):
-        return replace(expr, left=_replace_name(expr.left, name, meant), right=_replace_name(expr.right, name, meant))
-    if isinstance(expr, tree.Unary):
-        return replace(expr, operand=_replace_name(expr.operand, name, meant))
-    if isinstance(expr, tree.Tuple):
-        return replace(expr, items=tuple(_replace_name(item, name, meant) for item in expr.items))
     if isinstance(expr, tree.Call):
         return _replace_in_call(expr, name, meant)
-    return expr
+    parts = {slot: getattr(expr, slot) for slot in _PARTS.get(type(expr), ())}
+    changed = {slot: _replace_each(part, name, meant) for slot, part in parts.items()}
+    return replace(expr, **changed) if any(changed[slot] is not parts[slot] for slot in parts) else expr
+
+
+def _replace_each(part: Any, name: str, meant: tree.Expr) -> Any:
+    if not isinstance(part, tuple):
+        return _replace_name(part, name, meant)
+    items = tuple(_replace_name(item, name, meant) for item in part)
+    return items if any(new is not old for new, old in zip(items, part, strict=True)) else part
+
+
+_PARTS: dict[type, tuple[str, ...]] = {
+    tree.Binary: ("left", "right"), tree.Unary: ("operand",), tree.Tuple: ("items",), tree.ListExpr: ("items",),
+    tree.If: ("condition", "then", "otherwise"), tree.Index: ("base", "items"), tree.Attribute: ("base",),
+}  # fmt: skip
 
 
 def _replace_in_call(expr: tree.Call, name: str, meant: tree.Expr) -> tree.Expr:
@@ -226,8 +289,11 @@ def _replace_in_call(expr: tree.Call, name: str, meant: tree.Expr) -> tree.Expr:
         for argument in expr.arguments:
             result = edit(result, steps(argument.name or ""), argument.value, argument.span)
         return result
-    arguments = tuple(replace(a, value=_replace_name(a.value, name, meant)) for a in expr.arguments)
-    return replace(expr, arguments=arguments)
+    values = [_replace_name(argument.value, name, meant) for argument in expr.arguments]
+    if all(value is argument.value for value, argument in zip(values, expr.arguments, strict=True)):
+        return expr
+    given = zip(expr.arguments, values, strict=True)
+    return replace(expr, arguments=tuple(replace(argument, value=value) for argument, value in given))
 
 
 def edit(expr: tree.Expr, path: list[str], value: tree.Expr, span: Span) -> tree.Expr:
@@ -323,6 +389,9 @@ def override_definition(definition: tree.Definition, delta: Bound, frame: Frame)
                 return _set_in_definition(definition, path, delta.thunk.expr, delta.span)
             except PathMissing as missing:
                 known, path = missing.known, [missing.step]
+            except Unbounded:
+                frame.session.report(_too_large(delta.span))
+                return None
     frame.session.report(UnknownPath(span=delta.span, path=delta.name, missing=path[0], candidates=known))
     return None
 
@@ -342,6 +411,8 @@ def with_sets(definition: tree.Definition, sets: tuple[str, ...], sink: Sink) ->
             definition = replace(definition, body=replace(definition.body, members=members))
         except PathMissing as missing:
             sink.add(UnknownPath(span=span, path=path, missing=missing.step, candidates=missing.known))
+        except Unbounded:
+            sink.add(_too_large(span))
     return definition
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from tantra_dsl.diagnostics.core import Diagnostic, Note, Sink
-from tantra_dsl.diagnostics.semantics import NameClash, ShapeMismatch, TooLarge
+from tantra_dsl.diagnostics.semantics import CircularDefinition, NameClash, ShapeMismatch, TooLarge
 from tantra_dsl.graph.build import BodyBuilder
 from tantra_dsl.graph.model import Attr, Body, Ref
 from tantra_dsl.graph.rules import ShapeError
@@ -16,7 +17,8 @@ from tantra_dsl.semantics.values import POISON, Poison, Tensor, is_number
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import NOWHERE, Span
 
-MAX_NODES = 200_000
+MAX_NODES = 20_000
+MAX_STEPS = 400_000
 MAX_DEPTH = 48
 
 
@@ -41,27 +43,23 @@ class Session:
     library: frozenset[int] = frozenset()
     defaults: dict[str, Thunk] = field(default_factory=dict)
     nodes_left: int = MAX_NODES
+    steps_left: int = MAX_STEPS
+    numbers: dict[str, int] = field(default_factory=dict)
 
     def report(self, diagnostic: Diagnostic) -> Poison:
         """Collect a mistake and return poison, to stand for the value that is missing."""
         self.sink.add(diagnostic)
         return POISON
 
-    def spend(self, span: Span) -> None:
-        """Count a node; gives up beyond the limit."""
-        self.nodes_left -= 1
-        if self.nodes_left < 0:
-            self.report(TooLarge(span=span, what="this model expands to too many operations", limit=f"{MAX_NODES:,}"))
-            raise Abandoned
-
     def keep(self, body: Body, wanted: str) -> str:
         """Store a finished body, or find the equal one that is there; returns its key."""
         content = (body.definition, body.nodes, body.outputs)
         key = self.index.get(content)
         if key is None:
-            key, number = wanted, 2
+            key, number = wanted, self.numbers.get(wanted, 2)
             while key in self.bodies:
                 key, number = f"{wanted}_{number}", number + 1
+            self.numbers[wanted] = number
             self.index[content] = key
             self.bodies[key] = Body(key, body.definition, body.nodes, body.outputs, (), body.origin)
         return key
@@ -94,7 +92,40 @@ class Frame:
         self.layer: Any = None
         self.depth: int = 0 if parent is None else parent.depth + 1
         if self.depth > MAX_DEPTH:
-            session.report(TooLarge(span=origin, what="modules are nested too deeply", limit=f"{MAX_DEPTH} levels"))
+            raise self._too_deep()
+        self.spend(origin)
+
+    def _too_deep(self) -> Abandoned:
+        frames = list(self._outwards())
+        again = next((n for n, frame in enumerate(frames) if n and frame.builder.origin == self.builder.origin), None)
+        if again is None:
+            what = "modules are nested too deeply"
+            self.session.report(TooLarge(span=self.builder.origin, what=what, limit=f"{MAX_DEPTH} levels"))
+        else:
+            chain = tuple(frame.name for frame in reversed(frames[: again + 1]))
+            self.session.report(CircularDefinition(span=self.builder.origin, what=f"`{self.name}`", chain=chain))
+        return Abandoned()
+
+    def _outwards(self) -> Iterator[Frame]:
+        frame: Frame | None = self
+        while frame is not None:
+            yield frame
+            frame = frame.parent
+
+    def spend(self, span: Span) -> None:
+        """Count a node or a body; gives up beyond the limit."""
+        self.session.nodes_left -= 1
+        if self.session.nodes_left < 0:
+            what = "this model expands to too many operations"
+            self.session.report(TooLarge(span=self.user_span(span), what=what, limit=f"{MAX_NODES:,}"))
+            raise Abandoned
+
+    def step(self, span: Span) -> None:
+        """Count a step of evaluation; gives up beyond the limit, which definitions that double each other pass."""
+        self.session.steps_left -= 1
+        if self.session.steps_left < 0:
+            what = "the definitions of this model expand to too many expressions"
+            self.session.report(TooLarge(span=self.user_span(span), what=what, limit=f"{MAX_STEPS:,}"))
             raise Abandoned
 
     @property
@@ -174,7 +205,7 @@ class Frame:
         id: str | None = None, target: str | None = None, **attrs: Attr,
     ) -> Any:  # fmt: skip
         """Add an op; gives a Tensor, a tuple of them, or poison after reporting why the operands do not fit."""
-        self.session.spend(span)
+        self.spend(span)
         refs = [self.use(tensor) for tensor in inputs]
         try:
             out = self.builder.add(

@@ -113,15 +113,8 @@ def _file_scope(unit: Unit, imported: Scope, frame: Frame) -> Scope:
 
 def merged_model(unit: Unit, definition: tree.Definition, sink: Sink) -> tree.Definition:
     """The model with everything that it extends merged in."""
-
-    def find(name: str) -> tree.Definition | None:
-        for used in reversed(unit.everything()):
-            found = used.definitions().get(name)
-            if found is not None:
-                return found
-        return None
-
-    return extend.merge_base(definition, find, sink.add, ())
+    known = {name: found for used in unit.everything() for name, found in used.definitions().items()}
+    return extend.merge_base(definition, known.get, sink.add)
 
 
 def elaborate(

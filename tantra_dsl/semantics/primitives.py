@@ -126,7 +126,7 @@ class Application:
 
     def weight(self, name: str, dims: tuple[Dim, ...], init: Init, decay: bool = True, trained: bool = True) -> Tensor:
         """Make a weight under this occurrence's name: ``q.weight``."""
-        self.frame.session.spend(self.span)
+        self.frame.spend(self.span)
         path = f"{self.site}.{name}" if name else self.site
         return Tensor(self.frame.builder.param(path, dims, init, decay, trained=trained, origin=self.span), self.frame)
 

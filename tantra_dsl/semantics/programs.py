@@ -10,7 +10,14 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
-from tantra_dsl.diagnostics.semantics import BadArithmetic, Misplaced, UndeclaredField, UndefinedName, WrongType
+from tantra_dsl.diagnostics.semantics import (
+    BadArithmetic,
+    CircularDefinition,
+    Misplaced,
+    UndeclaredField,
+    UndefinedName,
+    WrongType,
+)
 from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Program, Scalar, ScalarOp, Var
 from tantra_dsl.scalars.simplify import ScalarError, simplify
 from tantra_dsl.scalars.types import kind_of
@@ -32,6 +39,8 @@ from tantra_dsl.semantics.values import (
 )  # fmt: skip
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
+
+MAX_INLINED = 64
 
 ProgramKind = Literal["mask", "score", "fn", "frequency", "table"]
 COORDINATES: dict[str, tuple[str, ...]] = {
@@ -66,6 +75,14 @@ class Context:
     operands: list[Tensor] = field(default_factory=list)
     score: Scalar = field(default_factory=lambda: Var("s"))
     depth: int = 0
+    given_up: bool = False
+
+    def give_up(self, span: Span, what: str) -> Poison:
+        """Report definitions that need each other without end, once for the whole program."""
+        if not self.given_up:
+            self.frame.session.report(CircularDefinition(span=self.frame.user_span(span), what=what))
+        self.given_up = True
+        return POISON
 
     def capture(self, tensor: Tensor, name: str, learned: bool) -> int:
         """Number of a tensor among those that the program reads."""
@@ -143,6 +160,9 @@ def _text(thunk: Thunk) -> str:
 
 def scalar(expr: tree.Expr, scope: Scope, context: Context) -> Result:
     """Resolve an expression to a scalar; poison after a report."""
+    context.frame.step(expr.span)
+    if context.given_up:
+        return POISON
     if isinstance(expr, tree.Name):
         return _name(expr, scope, context)
     if isinstance(expr, tree.Binary):
@@ -209,9 +229,9 @@ def _of_thunk(thunk: Thunk, context: Context) -> Result:
     ):
         return _of_value(evaluate.force(thunk, context.frame), thunk.span, context)
     assert thunk.scope is not None
+    if context.depth == MAX_INLINED:
+        return context.give_up(thunk.span, "this value")
     context.depth += 1
-    if context.depth > 200:
-        return context.frame.session.report(BadArithmetic(span=thunk.span, reason="this definition needs itself"))
     try:
         return scalar(thunk.expr, thunk.scope, context)
     finally:
@@ -297,6 +317,7 @@ def _if(expr: tree.If, scope: Scope, context: Context) -> Result:
 
 def _symbolic(expr: tree.Expr, scope: Scope, context: Context) -> bool:
     """Whether an expression mentions something that is only known at run time."""
+    context.frame.step(expr.span)
     if isinstance(expr, tree.Name):
         local = _program_local(expr.id, scope)
         if local is not None:
@@ -449,9 +470,9 @@ def _inline(
         return context.frame.session.report(
             Misplaced(span=context.frame.user_span(span), what=f"the {definition.kind} {function.name}", where=where)
         )
+    if context.depth == MAX_INLINED:
+        return context.give_up(definition.name_span, f"{definition.kind} {function.name}")
     context.depth += 1
-    if context.depth > 200:
-        return context.frame.session.report(BadArithmetic(span=span, reason=f"{function.name} needs itself"))
     try:
         scope = _parameters(function, arguments, span, context)
         return POISON if scope is None else _body(definition, scope, context, function, instance)

@@ -43,10 +43,23 @@ MAX_LAYERS = 10_000
 # --- stacks as values ------------------------------------------------------------------
 
 
-def pattern(values: list[Value], span: Span) -> Stack:
+def pattern(values: list[Value], span: Span, frame: Frame) -> Value:
     """``(a, b * 3)``: blocks in order."""
-    runs = tuple(run for value in values for run in (value.pattern if isinstance(value, Stack) else ((value, 1),)))
-    return Stack(runs, sum(count for _, count in runs), any(isinstance(v, Stack) and v.shared for v in values), span)
+    parts = [value if isinstance(value, Stack) else Stack(((value, 1),), 1) for value in values]
+    total = sum(part.total for part in parts)
+    if total > MAX_LAYERS:
+        return frame.session.report(_too_many(total, span))
+    if len({part.shared for part in parts}) > 1:
+        advice = "declare what is shared with `share name: ...` in the model, and call it in a block of its own"
+        wanted, got = "all blocks shared or none", "some shared"
+        return frame.session.report(
+            WrongType(span=span, wanted=wanted, got=got, where="a pattern of layers", advice=advice)
+        )
+    return Stack(tuple(run for part in parts for run in _spelled(part)), total, parts[0].shared, span)
+
+
+def _too_many(layers: int, span: Span) -> TooLarge:
+    return TooLarge(span=span, what=f"{layers:,} layers are too many", limit=f"{MAX_LAYERS:,}")
 
 
 def share(value: Value, span: Span, frame: Frame) -> Value:
@@ -65,7 +78,7 @@ def _count(value: Value, span: Span, frame: Frame) -> int | None:
         )
         return None
     if value > MAX_LAYERS:
-        frame.session.report(TooLarge(span=span, what=f"{value:,} layers are too many", limit=f"{MAX_LAYERS:,}"))
+        frame.session.report(_too_many(value, span))
         return None
     return value
 
@@ -92,9 +105,7 @@ def times(left: Value, right: Value, expr: tree.Binary, frame: Frame) -> Value:
     if not isinstance(left, Stack):
         return Stack(((left, times),), times, False, expr.span)
     if left.total * times > MAX_LAYERS:
-        return frame.session.report(
-            TooLarge(span=expr.span, what=f"{left.total * times:,} layers are too many", limit=f"{MAX_LAYERS:,}")
-        )
+        return frame.session.report(_too_many(left.total * times, expr.span))
     if len(left.pattern) == 1:
         return replace(left, pattern=((left.pattern[0][0], left.total * times),), total=left.total * times)
     whole = _spelled(left)
@@ -189,6 +200,7 @@ class Building:
         id = f"{self.name}_{layer}_{'_'.join(steps)}" if layer >= 0 else f"{self.name}_input"
         if id in frame.builder.nodes:
             return Tensor(Ref(id), frame)
+        frame.spend(span)
         return Tensor(frame.builder.input(id, type, "tap", layer=layer, path=".".join(steps)), frame)
 
 
