@@ -85,10 +85,11 @@ def test_llama_outputs_loss_and_gradients() -> None:
     oracle = transformers.LlamaForCausalLM(config).eval()
     model = compile_graph(hand_models.llama())
     names = {
-        ".embed.": ".model.embed_tokens.", ".head.": ".lm_head.", "final_norm": "model.norm", ".layers.": ".model.layers.",
-        "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attention.out": "self_attn.o_proj",
-        "attention.q": "self_attn.q_proj", "attention.k": "self_attn.k_proj", "attention.v": "self_attn.v_proj",
-        "ffn.gate": "mlp.gate_proj", "ffn.up": "mlp.up_proj", "ffn.down": "mlp.down_proj",
+        ".embed.": ".model.embed_tokens.", ".head.": ".lm_head.", "final_norm": "model.norm",
+        ".layers.": ".model.layers.", "attention_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
+        "attention.out": "self_attn.o_proj", "attention.q": "self_attn.q_proj", "attention.k": "self_attn.k_proj",
+        "attention.v": "self_attn.v_proj", "ffn.gate": "mlp.gate_proj", "ffn.up": "mlp.up_proj",
+        "ffn.down": "mlp.down_proj",
     }  # fmt: skip
     copied(model, oracle, names)
     tokens = torch.randint(0, 61, (3, 11))

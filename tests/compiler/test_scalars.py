@@ -16,7 +16,7 @@ from torch import Tensor
 from tantra_compiler.emit.builtins import match_builtin
 from tantra_compiler.emit.programs import Programs
 from tantra_dsl.scalars.evaluate import evaluate
-from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.ir import Const, Gather, Program, Scalar, Var
 from tantra_dsl.scalars.simplify import simplify
 from tantra_dsl.scalars.walk import ScalarError
 
@@ -134,10 +134,11 @@ def truths() -> st.SearchStrategy[Scalar]:
     sums = st.builds(lambda name, a, b: op(name, a, b), st.sampled_from(["add", "sub", "max"]), whole, whole)
     kept = st.builds(lambda a, n: op("mod", a, Const(n)), sums, st.integers(1, 4))
     tests = st.builds(lambda name, a, b: op(name, a, b), st.sampled_from(COMPARISON), sums | kept, sums | whole)
-    joined = lambda inner: (
-        st.builds(lambda n, a, b: op(n, a, b), st.sampled_from(["and", "or"]), inner, inner)
-        | inner.map(lambda a: op("not", a))
-    )  # noqa: E731
+
+    def joined(inner: st.SearchStrategy[Scalar]) -> st.SearchStrategy[Scalar]:
+        pairs = st.builds(lambda name, a, b: op(name, a, b), st.sampled_from(["and", "or"]), inner, inner)
+        return pairs | inner.map(lambda a: op("not", a))
+
     return st.recursive(tests, joined, max_leaves=6)
 
 
