@@ -45,7 +45,8 @@ wheel-check: $(VENV)/.installed-dev ## build wheel and sdist, install the wheel 
 docs: $(VENV)/.installed-test ## write what pages take from the sources and from commands
 	$(BIN)/python -m tests.docs.recipe_table
 	$(BIN)/python -m tests.docs.library_page
-	$(BIN)/python -m tests.docs.rewrite_sessions docs/tutorial.md docs/cli.md
+	$(BIN)/python -m tests.docs.readme_spec
+	$(BIN)/python -m tests.docs.rewrite_sessions README.md docs/tutorial.md docs/cli.md
 
 docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.docs import library_page, recipe_table
+from tests.docs import library_page, readme_spec, recipe_table
 
 
 def test_the_language_reference_lists_every_key_of_the_recipe() -> None:
@@ -13,3 +13,7 @@ def test_the_language_reference_lists_every_key_of_the_recipe() -> None:
 
 def test_the_library_page_is_what_the_library_says() -> None:
     assert library_page.PAGE.read_text(encoding="utf-8") == library_page.page()
+
+
+def test_the_readme_shows_the_spec_that_make_train_trains() -> None:
+    assert readme_spec.shown() == readme_spec.shipped()
