@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from tantra_dsl.syntax.source import Source, Span
 
 _TEXT_COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(#[^\n]*)')
-# An empty line, then what YAML may write before a member: dashes, a quote, the sign of a block of text.
+# An empty line, then what YAML may write before a member: dashes, a quote, the sign of a block of text, `x as`.
 _BLANK = {
     "text": re.compile(r"\n[ \t\r]*\n[ \t\r]*\Z"),
-    "yaml": re.compile(r"\n[ \t\r]*\n[ \t\r]*(?:-[ ]+)*(?:\|-?\n[ \t]*|['\"])?\Z"),
+    "yaml": re.compile(r"\n[ \t\r]*\n[ \t\r]*(?:-[ ]+)*(?:\|-?\n[ \t]*|['\"])?(?:[^\n]* as )?\Z"),
 }
 _NEAR = 300
 

@@ -125,7 +125,7 @@ class YamlFormat:
         before = self._comments(cursor, span.end, _STEP * indent, after)
         blank = [""] if (after or before) and self.comments.blank_before(span.start) else []
         trailing = self.comments.take_on_line(span.end, following)
-        place = 0 if _opens(lines) else len(lines) - 1
+        place = _opening_line(lines)
         if trailing and "#" in lines[place] and lines[place].endswith(tuple(c.text for c in self.comments.items)):
             before, trailing = [*before, _STEP * indent + trailing.strip()], ""
         lines = [line + trailing if index == place else line for index, line in enumerate(lines)]
@@ -201,9 +201,16 @@ class YamlFormat:
         return self.comments.knows(region) and self.comments.any_within(region.start, region.end)
 
 
-def _opens(lines: list[str]) -> bool:
-    """Whether the first line is a key whose value stands on the lines below, not in a block of text."""
-    return len(lines) > 1 and lines[0].rstrip().endswith(":")
+def _opening_line(lines: list[str]) -> int:
+    """The line that a comment behind a member goes to: its last, or the key that opens its body."""
+    if len(lines) == 1 or not _is_bare_key(lines[0]):
+        return 0 if lines[0].endswith("|-") else len(lines) - 1
+    counted = len(lines) > 2 and lines[1].lstrip().startswith("count: ") and _is_bare_key(lines[2])
+    return 2 if counted else 0
+
+
+def _is_bare_key(line: str) -> bool:
+    return line.partition("  #")[0].rstrip().endswith(":")
 
 
 def _placed(groups: list[list[Member]], region: Span) -> list[tuple[list[Member], Span, int, int]]:

@@ -16,6 +16,7 @@ from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Source, Span
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_COMMENT_LINE = re.compile(r"[ \t\r\n]*\n([ ]*)#[^\n]*")
 _COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(?:(?<=\s)|^)(#[^\n]*)', re.MULTILINE)
 
 
@@ -145,7 +146,18 @@ class _Reader:
     def _close(self, end: int) -> None:
         node = self.open.pop()
         self.keys.pop()
-        node.end = end if node.flow else self._line_end(_last_end(node))
+        node.end = end if node.flow else self._block_end(node)
+
+    def _block_end(self, node: Mapping | Sequence) -> int:
+        """The end of a block's last line, or of the comments below it that are indented like it."""
+        text = self.source.text
+        end = self._line_end(_last_end(node))
+        column = node.start - text.rfind("\n", 0, node.start) - 1
+        while comment := _COMMENT_LINE.match(text, end):
+            if len(comment.group(1)) < column:
+                break
+            end = comment.end()
+        return end
 
     def _line_end(self, offset: int) -> int:
         newline = self.source.text.find("\n", offset)
