@@ -240,7 +240,7 @@ class SideBySide(Diagnostic):
 class MissingValue(Diagnostic):
     """A ``:``, ``=`` or operator with nothing after it."""
 
-    code: ClassVar[str] = "S0114"
+    code: ClassVar[str] = "S0113"
     after: str
 
     @property
@@ -256,7 +256,7 @@ class MissingValue(Diagnostic):
 class TooDeep(Diagnostic):
     """Nesting beyond the limit."""
 
-    code: ClassVar[str] = "S0116"
+    code: ClassVar[str] = "S0114"
     limit: int
 
     @property
@@ -272,7 +272,7 @@ class TooDeep(Diagnostic):
 class NotAPath(Diagnostic):
     """Something before ``:`` that names no place."""
 
-    code: ClassVar[str] = "S0117"
+    code: ClassVar[str] = "S0115"
 
     @property
     def title(self) -> str:
@@ -287,7 +287,7 @@ class NotAPath(Diagnostic):
 class NotAnArgument(Diagnostic):
     """A member that a call's braces cannot hold."""
 
-    code: ClassVar[str] = "S0118"
+    code: ClassVar[str] = "S0116"
     what: str
     callee: str
 
@@ -304,7 +304,7 @@ class NotAnArgument(Diagnostic):
 class MisplacedNot(Diagnostic):
     """``not`` after an operator that binds tighter: ``a == not b``."""
 
-    code: ClassVar[str] = "S0119"
+    code: ClassVar[str] = "S0117"
     operator: str
 
     @property

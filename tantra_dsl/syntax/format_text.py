@@ -63,7 +63,8 @@ class TextFormat:
 
     def members(self, members: Sequence[Member | Argument], region: Span, indent: int) -> list[str]:
         """Lines of the members in ``region``, with their comments."""
-        pad, lines, known = _STEP * indent, [], self.comments.knows(region)
+        lines: list[str] = []
+        pad, known = _STEP * indent, self.comments.knows(region)
         cursor = region.start
         for index, member in enumerate(members):
             text = pad + self.member(member, indent)
@@ -148,7 +149,7 @@ class TextFormat:
         groups = [list(map(flat_parameter, group)) for group in (node.inputs or (), node.params)]
         filled = [_fill(group, indent + 2) for group in groups if group]
         joined = ";\n".join(filled) if groups[0] else f"{_STEP * (indent + 2)};\n{filled[0]}"
-        start, _, end = flat_head(node).partition("(")
+        start = flat_head(node).partition("(")[0]
         base = f" extends {flat(node.extends)}" if node.extends else ""
         return f"{start}(\n{joined}\n{_STEP * indent}){base}"
 

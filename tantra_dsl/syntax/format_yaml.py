@@ -27,7 +27,6 @@ from tantra_dsl.syntax.tree import (
     Let,
     ListExpr,
     Member,
-    Name,
     Remove,
     Share,
     Use,

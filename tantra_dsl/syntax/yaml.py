@@ -198,7 +198,9 @@ class Translator:
         """`{mask: window(1024, 3)}`: YAML ends the value at the comma; told once, at the value."""
         if not isinstance(value, Scalar) or value.style or not _is_cut(value.value):
             return _is_cut_end(pairs, value)
-        self._shape(value, "half a value", "a whole one", "inside {} and [], put a value with commas or brackets in quotes")
+        self._shape(
+            value, "half a value", "a whole one", "inside {} and [], put a value with commas or brackets in quotes"
+        )
         return True
 
     # --- members ---------------------------------------------------------------------------

@@ -165,8 +165,8 @@ class _Reader:
 
 
 def _last_end(node: Mapping | Sequence) -> int:
-    last = (node.pairs[-1][1] if node.pairs else None) if isinstance(node, Mapping) else (node.items or [None])[-1]
-    return node.start if last is None else last.end
+    below = [value for _, value in node.pairs[-1:]] if isinstance(node, Mapping) else node.items[-1:]
+    return below[0].end if below else node.start
 
 
 def _events(source: Source) -> Iterator[Any]:

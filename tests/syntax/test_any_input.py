@@ -18,13 +18,14 @@ from tests.syntax.samples import ALL, GPT2_YAML
 
 PIECES = [
     "model", "block", "module", "wiring", "mask", "score", "fn", "let", "share", "input", "expect", "remove", "use",
-    "return", "extends", "if", "then", "else", "and", "or", "not", "of", "x", "heads", "a.b", "12", "0.5", "1e-6", "50M",
-    '"text"', "(", ")", "[", "]", "{", "}", ",", ";", ":", "=", "==", "<=", "<", "+", "-", "*", "**", "/", "|>", "..", "@",
-    "|", ".", "# c", "&&", "é", "“", '"', "'", "007", "1e999", "\t", "\n", "\n\n", "\n  ", "\r\n", "\\", "$",
+    "return", "extends", "if", "then", "else", "and", "or", "not", "of", "x", "heads", "a.b", "12", "0.5", "1e-6",
+    "50M", '"text"', "(", ")", "[", "]", "{", "}", ",", ";", ":", "=", "==", "<=", "<", "+", "-", "*", "**", "/", "|>",
+    "..", "@", "|", ".", "# c", "&&", "é", "“", '"', "'", "007", "1e999", "\t", "\n", "\n\n", "\n  ", "\r\n", "\\", "$",
 ]  # fmt: skip
 YAML_PIECES = [
-    *PIECES, "- ", "  - ", ": ", "count: ", "model: ", "block: ", "{", "}", "|\n  ", ">-\n ", "'", "&a ", "*a", "!!int ",
-    "---\n", "? ", "<<: ", "expect: ", " as ", "\n    ", "%YAML", "~", "null",
+    *PIECES, "- ", "  - ", ": ", "count: ", "model: ", "block: ", "{", "}", "|\n  ", ">-\n ", "'", "&a ", "*a",
+    "!!int ",
+        "---\n", "? ", "<<: ", "expect: ", " as ", "\n    ", "%YAML", "~", "null",
 ]  # fmt: skip
 
 
@@ -112,23 +113,67 @@ def test_any_bytes(tmp_path_factory, data, suffix):
 
 
 MANY = 100_000
+LARGE = [
+    "x: " + "(" * MANY,
+    "x: " + "[" * MANY,
+    "f {" * MANY,
+    "x: " + "f(" * MANY + ")" * MANY,
+    "x: " + "(" * 150 + "1" + ")" * 150,
+    "x: " + "- " * MANY + "1",
+    "x: " + "not " * MANY + "a",
+    "x: " + "share " * MANY + "a",
+    "x: 1" + " + 1" * MANY,
+    "x: a" + ".a" * MANY,
+    "x: f" + "()" * MANY,
+    "x: " + "if a then b else " * MANY + "c",
+    "x: " + "2 ** " * MANY + "2",
+    "x: " + "fn(x) = " * MANY + "x",
+    "x: " + "if " * MANY,
+    "}" * MANY,
+    ")" * MANY,
+    "model m { " * MANY,
+    '"' * MANY,
+    "x = " * MANY,
+    "@ " * MANY,
+    "a b " * MANY,
+    "# c\n" * MANY,
+    "\n" * MANY,
+    " " * MANY,
+    "x: 1\n" * MANY,
+    "$ " * MANY,
+    "a," * MANY,
+    "x: " + "9" * MANY,
+    "x: 1e" + "9" * MANY,
+    '"\\' * MANY,
+    "&&" * MANY,
+    "a" * MANY,
+    "x: (" + "a, " * MANY,
+]
+LARGE_YAML = [
+    "a: " + "[" * MANY,
+    "a: " + "{a: " * MANY,
+    "- " * MANY,
+    "".join(" " * depth + "a:\n" for depth in range(1000)),
+    "a: &a [1]\n" + "b: [*a, *a]\n" * MANY,
+    "a: '" + "(" * MANY + "'",
+    "a: 1\n" * MANY,
+    "a" * MANY + ": 1",
+    "? " * MANY,
+    "!" * MANY,
+    "a: |\n" + "  x +\n" * MANY + "  x",
+    'a: "' + "\\n" * MANY + 'x"',
+]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "x: " + "(" * MANY, "x: " + "[" * MANY, "f {" * MANY, "x: " + "f(" * MANY + ")" * MANY, "x: " + "(" * 150 + "1" + ")" * 150,
-        "x: " + "- " * MANY + "1", "x: " + "not " * MANY + "a", "x: " + "share " * MANY + "a", "x: 1" + " + 1" * MANY,
-        "x: a" + ".a" * MANY, "x: f" + "()" * MANY, "x: " + "if a then b else " * MANY + "c", "x: " + "2 ** " * MANY + "2",
-        "x: " + "fn(x) = " * MANY + "x", "x: " + "if " * MANY, "}" * MANY, ")" * MANY, "model m { " * MANY, '"' * MANY,
-        "x = " * MANY, "@ " * MANY, "a b " * MANY, "# c\n" * MANY, "\n" * MANY, " " * MANY, "x: 1\n" * MANY, "$ " * MANY,
-        "a," * MANY, "x: " + "9" * MANY, "x: 1e" + "9" * MANY, '"\\' * MANY, "&&" * MANY, "a" * MANY, "x: (" + "a, " * MANY,
-    ],
-    ids=lambda text: text[:12].strip() + f"-{len(text)}",
-)  # fmt: skip
+@pytest.mark.parametrize("text", LARGE_YAML, ids=lambda text: repr(text[:10])[1:-1].strip())
+def test_large_and_deep_yaml_ends_soon(text):
+    start = time.perf_counter()
+    read(text, "yaml")
+    assert time.perf_counter() - start < 4
+
+
+@pytest.mark.parametrize("text", LARGE, ids=lambda text: repr(text[:14])[1:-1].strip())
 def test_large_and_deep_text_ends_soon(text):
     start = time.perf_counter()
-    sink = Sink()
-    parse_source(Source("spec", text), sink)
-    render_terminal(sink.sorted(), color=False)
+    read(text, "text")
     assert time.perf_counter() - start < 4

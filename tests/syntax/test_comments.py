@@ -82,7 +82,10 @@ def test_a_comment_inside_an_expression_moves_before_it():
 
 
 def test_comments_of_yaml():
-    text = "# top\nmodel: a  # the model\n\ndim: 3 # wide\nattention: # inside\n  heads: 4\n  # last\nffn: {hidden: 3} # end\n"
+    text = (
+        "# top\nmodel: a  # the model\n\ndim: 3 # wide\nattention: # inside\n  heads: 4\n  # last\n"
+        "ffn: {hidden: 3} # end\n"
+    )
     file, source = read(text, "yaml")
     assert comments(format_yaml(file, source)) == comments(text)
     assert format_text(file, source) == (

@@ -11,7 +11,6 @@ from tantra_dsl.syntax.text import parse_expression
 from tests.syntax.trees import expressions, files
 
 
-
 def read(text, language="text"):
     sink = Sink()
     source = Source("spec", text, language)

@@ -40,7 +40,9 @@ names = st.one_of(
     st.sampled_from(["x", "heads", "norm", "q_norm", "i", "true", "none", "attention", "count", "as", "extends_"]),
     st.sampled_from(sorted(SOFT)),
     st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,6}", fullmatch=True).filter(
-        lambda word: word not in RESERVED and word not in ("True", "False", "None", "TRUE", "FALSE", "NONE", "null", "Null")
+        lambda word: (
+            word not in RESERVED and word not in ("True", "False", "None", "TRUE", "FALSE", "NONE", "null", "Null")
+        )
     ),
 )
 # Before a bracket these words open something else.
@@ -107,9 +109,7 @@ def anonymous_functions(draw, exprs):
 
 @st.composite
 def definitions(draw, exprs, bodies):
-    base = st.one_of(
-        st.none(), dotted(callees), st.builds(Call, dotted(callees), arguments(exprs, braces=False))
-    )
+    base = st.one_of(st.none(), dotted(callees), st.builds(Call, dotted(callees), arguments(exprs, braces=False)))
     body = draw(st.one_of(bodies, exprs))
     return Definition(draw(st.sampled_from(KINDS)), draw(names), *draw(signatures(exprs)), draw(base), body)
 
@@ -146,7 +146,10 @@ def members_of(exprs, nested):
         st.builds(Return, several(exprs)),
         st.builds(Expect, exprs),
         st.builds(Remove, paths()),
-        st.builds(Use, st.one_of(st.sampled_from(["gpt2", "common.tantra", "a b: c"]), st.text(max_size=5).filter(is_encodable))),
+        st.builds(
+            Use,
+            st.one_of(st.sampled_from(["gpt2", "common.tantra", "a b: c"]), st.text(max_size=5).filter(is_encodable)),
+        ),
     ]
     if nested is not None:
         kinds.append(definitions(exprs, nested))
