@@ -1,6 +1,6 @@
 """The same model in every library, with that library's own way to a loss.
 
-Libraries get their fastest settings for this job: fused attention, fused tanh GELU, no dropout, no cache while training.
+Libraries get their fastest settings for the job: fused attention, fused tanh GELU, no dropout, no cache in training.
 """
 
 from __future__ import annotations
@@ -152,8 +152,8 @@ def x_transformers(shape: Shape) -> Candidate:
         attn_dim_head=shape.head_dim, ff_mult=shape.hidden / shape.dim, attn_flash=True, **family,
     )  # fmt: skip
     model = TransformerWrapper(
-        num_tokens=shape.vocab, max_seq_len=shape.context, attn_layers=layers, tie_embedding=True, tie_embedding_scale=1.0,
-        use_abs_pos_emb=not shape.llama,
+        num_tokens=shape.vocab, max_seq_len=shape.context, attn_layers=layers, tie_embedding=True,
+        tie_embedding_scale=1.0, use_abs_pos_emb=not shape.llama,
     )  # fmt: skip
     wrapper = AutoregressiveWrapper(model)
     return Candidate(model, lambda tokens: wrapper(tokens))

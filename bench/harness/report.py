@@ -140,8 +140,9 @@ def markdown(document: Mapping[str, object]) -> str:
     assert isinstance(settings, dict)
     parts = [
         f"# {document['title']}",
-        f"Measured {document['date']} on {document['chip']}, {document['cores']} cores, load {document['load_average']}, "
-        f"Python {document['python']}, {', '.join(f'{name} {value}' for name, value in found.items())}.",
+        f"Measured {document['date']} on {document['chip']}, {document['cores']} cores, "
+        f"load {document['load_average']}, Python {document['python']}, "
+        f"{', '.join(f'{name} {value}' for name, value in found.items())}.",
         f"    {document['command']}",
     ]
     if settings:

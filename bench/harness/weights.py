@@ -1,7 +1,7 @@
 """One set of weights for every library, so that all of them compute the same function.
 
-A table maps a weight of a peer to ours, which are joined along their first dimension. Biases that only the peer has keep
-their zeros, those that only we have are zero when training starts.
+A table maps a weight of a peer to ours, which are joined along their first dimension. Biases that only the peer has are
+set to zero; those that only we have are zero when training starts.
 """
 
 from __future__ import annotations
