@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 INTERNAL_FAULT = 70
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         return _dispatch(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # while still importing; commands have a say of their own
+        return INTERRUPTED
     except Exception as fault:
         if os.environ.get("TANTRA_TRACEBACK"):
             raise
@@ -27,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     from tantra_dsl.cli import check
-    from tantra_dsl.cli.outcome import guarded, tolerate_narrow_terminals
+    from tantra_dsl.cli.outcome import guarded, prepare_streams
 
-    tolerate_narrow_terminals()
+    prepare_streams()
     plain = check.parse(arguments[1:]) if arguments[:1] == ["check"] else None
     if plain is not None:
         return guarded(lambda: check.run(plain))

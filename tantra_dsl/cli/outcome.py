@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from io import TextIOWrapper
 from typing import TextIO
 
+from tantra_dsl.cli import INTERRUPTED
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 
 FINE = 0
 MISTAKES = 1
 USAGE = 2
-INTERRUPTED = 130
 PIPE_CLOSED = 141
 
 
@@ -25,8 +26,11 @@ def guarded(action: Callable[[], int]) -> int:
     except SpecError as error:
         return report(error.diagnostics)
     except BrokenPipeError:
-        return _leave_pipe()
+        _discard_output()
+        return PIPE_CLOSED
     except OSError as error:
+        if error.filename is None:  # standard output itself: a full disk behind a redirection
+            _discard_output()
         return complain(describe(error))
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -65,15 +69,16 @@ def colored(stream: TextIO) -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
 
-def tolerate_narrow_terminals() -> None:
-    """Let an output that cannot show a character escape it instead of failing."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+def prepare_streams() -> None:
+    """Let an output that cannot show a character escape it, and one that is closed swallow everything."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (lives as long as the process)
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _leave_pipe() -> int:
+def _discard_output() -> None:
     # The interpreter flushes standard output once more at exit; that must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED

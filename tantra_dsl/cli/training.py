@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import tantra_dsl
 from tantra_dsl import train as training
-from tantra_dsl.cli.outcome import FINE, INTERRUPTED, USAGE, complain
+from tantra_dsl.cli import INTERRUPTED
+from tantra_dsl.cli.outcome import FINE, USAGE, complain
 from tantra_dsl.train.folder import RunFolder
 
 if TYPE_CHECKING:

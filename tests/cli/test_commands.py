@@ -129,6 +129,18 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert process.wait(60) == 141
 
 
+@pytest.mark.parametrize(
+    ("redirection", "status", "said"),
+    [("> /dev/full", 1, "error: no space left on device\n"), (">&-", 0, ""), ("2>&-", 0, "")],
+)
+def test_outputs_that_take_nothing(redirection: str, status: int, said: str) -> None:
+    command = f"{sys.executable} -m tantra_dsl explain L0101 {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=process_environment({}), text=True, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (status, said)
+
+
 def test_an_interruption_is_no_traceback(tantra: Tantra, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
