@@ -30,7 +30,7 @@ def copy_weights(peer: str, model: nn.Module, ours: Mapping[str, Tensor], shape:
                     continue
                 joined = torch.cat([arranged(peer, part, ours[f"{part}.{kind}"], shape) for part in parts])
                 joined = joined.T if type(module).__name__ == "Conv1D" and kind == "weight" else joined
-                place.copy_(joined - getattr(module, "unit_offset", 0.0))
+                place.copy_(joined - float(getattr(module, "unit_offset", 0.0)))
         if (peer, shape.llama) == ("x_transformers", False):
             model.get_parameter("pos_emb.emb.weight").mul_(shape.dim**0.5)  # the library scales its positions down
 
