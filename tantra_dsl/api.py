@@ -137,6 +137,7 @@ class Spec:
         if self._sink.errors:
             return model.Elaborated()
         result = model.elaborate(self.unit, merged, prelude, standard, self._sink)
+        result.changed = any(not text.lstrip().startswith("train.") for text in self.sets)
         if result.graph is not None:
             expectations.check(result, self._sink)
         return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tantra_dsl.diagnostics.core import Diagnostic, Note, nearest, one_of
 from tantra_dsl.syntax.source import Span
@@ -330,6 +330,18 @@ class ExpectationFailed(Diagnostic):
     @property
     def title(self) -> str:
         return f"expected {self.text}, but {', '.join(f'{name} is {value}' for name, value in self.actual)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectationSetAside(ExpectationFailed):
+    """An ``expect`` that does not hold once the model is changed from outside (``--set``)."""
+
+    code: ClassVar[str] = "E0103"
+    severity: ClassVar[Literal["error", "warning"]] = "warning"
+
+    @property
+    def help(self) -> str:
+        return "it speaks of the model as written; overrides with `--set` changed that"
 
 
 @dataclass(frozen=True, kw_only=True)

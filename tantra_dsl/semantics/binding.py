@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.references as references
@@ -229,8 +229,13 @@ def _with_choices(parameter: tree.Parameter, definition_scope: Scope | None, aro
         if choice in ("none", "true", "false") or choice in _CHECKS:
             continue
         meant = definition_scope.find(f"{parameter.name}_{choice}") if definition_scope else None
-        scope.bind(choice, meant or Thunk.of(Symbol(choice)))
+        scope.bind(choice, Thunk.of(_chosen(choice, meant)))
     return scope
+
+
+def _chosen(choice: str, meant: Thunk | None) -> Value:
+    value = meant.peek() if meant is not None and meant.known else None
+    return replace(value, choice=choice) if isinstance(value, Function) else Symbol(choice)
 
 
 def _checker(parameter: tree.Parameter, thunk: Thunk, frame: Frame) -> Callable[[Value], Value]:
@@ -251,4 +256,4 @@ def _is_choice(value: Value, choice: str, parameter: tree.Parameter) -> bool:
         return _CHECKS[choice][1](value)
     if isinstance(value, Symbol):
         return value.name == choice
-    return isinstance(value, Function) and value.name in (choice, f"{parameter.name}_{choice}")
+    return isinstance(value, Function) and choice in (value.name, value.choice)

@@ -302,7 +302,7 @@ def same(left: Value, right: Value) -> bool:
         one = left.definition is right.definition and left.primitive is right.primitive
         return one and not left.arguments and not right.arguments
     if isinstance(left, Symbol) and isinstance(right, Function):
-        return left.name == right.name and not right.arguments
+        return left.name in (right.name, right.choice) and not right.arguments
     if isinstance(left, Function) and isinstance(right, Symbol):
         return same(right, left)
     if isinstance(left, bool) != isinstance(right, bool):
@@ -357,6 +357,8 @@ def _attribute(expr: tree.Attribute, scope: Scope, frame: Frame) -> Value:
 
 def _call(expr: tree.Call, scope: Scope, frame: Frame) -> Value:
     callee = evaluate(expr.callee, scope, frame)
+    if isinstance(callee, Tensor) and isinstance(expr.callee, tree.Name):
+        callee = references.beyond_tensors(expr.callee.id, scope, callee)
     if callee is POISON:
         return POISON
     return calls.call(callee, calls.bound(expr, scope, frame), expr, frame)

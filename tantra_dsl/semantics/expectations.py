@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping
 
 from tantra_dsl.diagnostics.core import Sink
-from tantra_dsl.diagnostics.semantics import ExpectationFailed, UnknownExpectation, WrongType
+from tantra_dsl.diagnostics.semantics import ExpectationFailed, ExpectationSetAside, UnknownExpectation, WrongType
 from tantra_dsl.graph.costs import expectations as known_figures
 from tantra_dsl.graph.leaks import diagnose, find_leaks
 from tantra_dsl.graph.masks import mask_diagnostics
@@ -51,7 +51,8 @@ def _check_one(member: tree.Expect, result: Elaborated, figures: Mapping[str, in
         sink.add(WrongType(span=member.span, wanted=wanted, got=describe(holds), where="`expect`"))
         return
     actual = tuple((name, _shown(value)) for name, value in used.items())
-    sink.add(ExpectationFailed(span=member.span, text=f"`{text}`", actual=actual))
+    told = ExpectationSetAside if result.changed else ExpectationFailed
+    sink.add(told(span=member.span, text=f"`{text}`", actual=actual))
 
 
 def _used(expr: tree.Expr, figures: Mapping[str, int | None]) -> dict[str, object]:

@@ -100,7 +100,8 @@ def merged(base: tree.Definition, child: tree.Definition, report: Callable[..., 
     if not isinstance(base.body, tree.Body) or not isinstance(child.body, tree.Body):
         body: tree.Body | tree.Expr = child.body
     else:
-        members = base.body.members
+        # What a model expects of itself is not expected of those that extend it.
+        members = tuple(member for member in base.body.members if not isinstance(member, tree.Expect))
         for member in child.body.members:
             members = _applied(members, member, report)
         body = tree.Body(members, span=child.body.span)
@@ -148,16 +149,7 @@ def _same_name(old: tree.Member, new: tree.Member) -> bool:
     named = (tree.Let, tree.Share, tree.Input, tree.Definition)
     if isinstance(old, named) and isinstance(new, named):
         return old.name == new.name
-    if isinstance(old, tree.Expect) and isinstance(new, tree.Expect):
-        return subject(old.condition) == subject(new.condition)
     return isinstance(old, tree.Assign) and isinstance(new, tree.Assign) and old.targets == new.targets
-
-
-def subject(condition: tree.Expr) -> str:
-    """What an expectation is about: ``params`` in ``params == 5``."""
-    while isinstance(condition, tree.Binary | tree.Unary):
-        condition = condition.left if isinstance(condition, tree.Binary) else condition.operand
-    return condition.id if isinstance(condition, tree.Name) else ""
 
 
 # --- paths into members ----------------------------------------------------------------
@@ -217,8 +209,14 @@ def _set_in(member: tree.Member, rest: list[str], value: tree.Expr, span: Span) 
 def _set_in_definition(definition: tree.Definition, rest: list[str], value: tree.Expr, span: Span) -> tree.Definition:
     if not rest or not isinstance(definition.body, tree.Body):
         raise PathMissing(rest[0] if rest else definition.name or "", ())
-    body = replace(definition.body, members=set_member(definition.body.members, rest, value, span))
-    return replace(definition, body=body)
+    try:
+        members = set_member(definition.body.members, rest, value, span)
+    except PathMissing:
+        if definition.extends is None:
+            raise
+        # What the base holds is not here yet: the override joins those that wait for it.
+        members = (*definition.body.members, tree.Entry(".".join(rest), value, span=span))
+    return replace(definition, body=replace(definition.body, members=members))
 
 
 def with_same(value: tree.Expr, old: tree.Expr) -> tree.Expr:

@@ -50,6 +50,8 @@ class Elaborated:
     expects: list[tree.Expect] = field(default_factory=list)
     scope: Scope | None = None
     frame: Frame | None = None
+    changed: bool = False
+    """Whether the model was changed from outside, so that its own expectations need not hold."""
 
 
 def file_scope(unit: Unit, prelude: Scope, frame: Frame, made: dict[int, Scope] | None = None) -> Scope:
@@ -220,9 +222,10 @@ class _Model:
                 Misplaced(span=self.definition.span, what="an expression", where="place of a model's members")
             )
             return None
+        self.session.model_scope = self.scope
+        bodies.bind_members(self.members, self.scope, self.frame)
         self._sort_members()
         self._bind_facts()
-        bodies.bind_members(self.members, self.scope, self.frame)
         self._declare_inputs()
         self.frame.scope = self.scope
         self._bind_embed()
@@ -272,7 +275,6 @@ class _Model:
         self.session.report(Misplaced(span=member.span, what=what, where=f"model {self.frame.name}", advice=advice))
 
     def _bind_facts(self) -> None:
-        self.session.model_scope = self.scope
         init = tree.Name("init", span=self.definition.span)
         self.session.defaults = {"init": Thunk.of(NORMAL), "residual_init": Thunk(init, self.scope, self.frame)}
         for name in FACTS:

@@ -7,7 +7,18 @@ from dataclasses import dataclass, replace
 import tantra_dsl.semantics.shared as shared
 from tantra_dsl.diagnostics.semantics import BadArithmetic, UnknownPath, WrongType
 from tantra_dsl.semantics.frame import Frame
-from tantra_dsl.semantics.values import POISON, Instance, LayerPath, Range, StackName, Tensor, Value, describe
+from tantra_dsl.semantics.scope import Scope
+from tantra_dsl.semantics.values import (
+    POISON,
+    Instance,
+    LayerPath,
+    Range,
+    StackName,
+    Tensor,
+    Value,
+    describe,
+    is_callable,
+)
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
@@ -54,6 +65,15 @@ def _weight(value: InstancePath, frame: Frame, span: Span) -> Value:
     return frame.session.report(
         UnknownPath(span=frame.user_span(span), path=path, missing=".".join(value.path), candidates=names)
     )
+
+
+def beyond_tensors(name: str, scope: Scope, found: Tensor) -> Value:
+    """What ``name`` means further out, where a tensor hides a module: the input `tokens` and the embedding `tokens`."""
+    for level in scope.chain():
+        thunk = level.names.get(name)
+        if thunk is not None and thunk.known and is_callable(thunk.peek()):
+            return thunk.peek()
+    return found
 
 
 def layer(base: StackName, items: list[Value], expr: tree.Index, frame: Frame) -> Value:

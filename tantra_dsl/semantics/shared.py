@@ -8,6 +8,7 @@ from typing import Any
 import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.evaluate as evaluate
+import tantra_dsl.semantics.references as references
 from tantra_dsl.diagnostics.semantics import ShapeMismatch, WrongType
 from tantra_dsl.graph.model import BodyRef
 from tantra_dsl.graph.types import TensorType
@@ -36,6 +37,8 @@ class SharedThunk(Thunk):
         assert owner is not None and self.expr is not None
         owner.sites.setdefault(id(self.expr), self.name)
         value = super().value(evaluate, cycle)
+        if isinstance(value, Tensor) and isinstance(self.expr, tree.Name) and self.scope is not None:
+            value = references.beyond_tensors(self.expr.id, self.scope, value)
         if isinstance(value, Function | Sum):
             value = Instance(self.name, value, owner, self.span)
         elif not isinstance(value, Tensor) and value is not POISON:

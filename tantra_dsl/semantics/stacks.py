@@ -193,15 +193,20 @@ class Building:
             reason = f"{text} is not there yet: layer {len(self.keys)} can read layers 0 to {len(self.keys) - 1}"
             return frame.session.report(BadArithmetic(span=span, reason=reason))
         steps = path.path or ("out",)
-        type = self.x.type if steps == ("out",) else tap_type(frame.session, self.keys[layer], steps)
+        if not path.path or (steps == ("out",) and "out" not in frame.session.variables.get(self.keys[layer], {})):
+            type: TensorType | None = self.x.type
+            tap = "out"
+        else:
+            tap = "out_value" if steps == ("out",) else ".".join(steps)
+            type = tap_type(frame.session, self.keys[layer], steps, tap)
         if type is None:
             known = tuple(sorted(frame.session.variables.get(self.keys[layer], {})))
             return frame.session.report(UnknownPath(span=span, path=text, missing=steps[-1], candidates=known))
-        id = f"{self.name}_{layer}_{'_'.join(steps)}" if layer >= 0 else f"{self.name}_input"
+        id = f"{self.name}_{layer}_{tap.replace('.', '_')}" if layer >= 0 else f"{self.name}_input"
         if id in frame.builder.nodes:
             return Tensor(Ref(id), frame)
         frame.spend(span)
-        return Tensor(frame.builder.input(id, type, "tap", layer=layer, path=".".join(steps)), frame)
+        return Tensor(frame.builder.input(id, type, "tap", layer=layer, path=tap), frame)
 
 
 def _layer_frame(frame: Frame, building: Building) -> Frame | None:
@@ -342,15 +347,18 @@ def _rebound(argument: Bound, building: Building, index: int) -> Bound:
 # --- references between layers ---------------------------------------------------------
 
 
-def tap_type(session: Session, key: str, path: tuple[str, ...]) -> TensorType | None:
-    """Type of the tensor at ``path`` in a body, or None; notes that the body must export it."""
+def tap_type(session: Session, key: str, path: tuple[str, ...], tap: str = "") -> TensorType | None:
+    """Type of the tensor at ``path`` in a body, or None; notes that the body must export it (as ``tap``).
+
+    A variable called ``out`` is exported under another name, for ``out`` is what the body gives back.
+    """
     body = session.bodies[key]
     ref = session.variables.get(key, {}).get(path[0])
     if len(path) == 1:
         ref = ref or _call_of(body, path[0])
         if ref is None:
             return None
-        session.exports.setdefault(key, {})[path[0]] = ref
+        session.exports.setdefault(key, {})[tap or path[0]] = ref
         return body.type_of(ref)
     call = _call_of(body, path[0])
     if call is None:

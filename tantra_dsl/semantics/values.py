@@ -67,7 +67,10 @@ class Bound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """Something that can be called, with the arguments it was given so far."""
+    """Something that can be called, with the arguments it was given so far.
+
+    ``choice`` is the word that stood for it where a parameter offers words: ``linear`` for ``scaling_linear``.
+    """
 
     name: str
     definition: tree.Definition | None = None
@@ -75,6 +78,7 @@ class Function:
     scope: Scope | None = None
     arguments: tuple[Bound, ...] = ()
     span: Span = NOWHERE
+    choice: str = ""
 
     @property
     def kind(self) -> str:
