@@ -168,7 +168,7 @@ class Lexer:
             self.sink.add(UnknownCharacter(span=span, text=word, name=_describe(word[0])))
 
     def _number(self, word: str, start: int, end: int) -> tuple[str, str]:
-        if len(word) <= 9:
+        if len(word) <= 9 and word.isdigit():
             return "NUMBER", word
         digits, _, exponent = word.rstrip("KMBT").lower().partition("e")
         reason = ""

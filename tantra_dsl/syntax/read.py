@@ -31,17 +31,18 @@ def read_source(path: Path, sink: Sink) -> Source | None:
 def _read_bytes(path: Path, sink: Sink) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        problem = _not_a_spec(path, os.fstat(descriptor))
+        if problem:
+            os.close(descriptor)
+            sink.add(problem)
+            return None
         with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            problem = _not_a_spec(path, status)
-            data = b"" if problem else file.read(MAX_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         sink.add(_unreadable(path, error))
         return None
-    if len(data) > MAX_BYTES:
-        problem = _too_large(path, len(data))
-    if problem:
-        sink.add(problem)
+    if len(data) > MAX_BYTES:  # it grew while it was read
+        sink.add(_too_large(path, len(data)))
         return None
     return data
 
