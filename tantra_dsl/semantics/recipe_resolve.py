@@ -213,8 +213,10 @@ _IDLE_KEYS: tuple[tuple[str, Any, str, str], ...] = (
 
 
 def _too_long(recipe: Recipe) -> list[RecipeKeyWithoutEffect | RecipeOutOfRange]:
-    """Warm-up and decay that do not fit into the steps."""
+    """Warm-up and decay that do not fit into the steps; noam may end before its warm-up does."""
     schedule = recipe.schedule
+    if schedule.kind == "noam":
+        return []
     tail = schedule.decay if schedule.kind == "wsd" else 0
     parts = [part for part in (schedule.warmup, tail) if isinstance(part, float)]
     whole = [part for part in (schedule.warmup, tail) if isinstance(part, int)]

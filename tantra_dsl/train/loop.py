@@ -127,8 +127,7 @@ class Run:
 
     def _report(self, rate: float, norm: float) -> None:
         due = self.plan.is_due(self.plan.log_every, self.step)
-        if due or self.progress.wants_every_step:
-            self._measure_speed(due)
+        self._measure_speed(due)
         assert self.loss is not None, "a step was taken"
         left = (self.plan.steps - self.step) * self.seconds / self.step
         status = Status(self.step, self.plan.steps, self.loss, self.validation_loss, rate, self._speed, left)

@@ -44,11 +44,6 @@ class Progress:
         self._live = stream is not None and stream.isatty()
         self._dirty = False
 
-    @property
-    def wants_every_step(self) -> bool:
-        """Whether a status per step is shown, not only one now and then."""
-        return self._live
-
     def show(self, status: Status) -> None:
         """Replaces the live line, or prints a plain one when it is time."""
         if self._live:

@@ -1,6 +1,6 @@
 """Runs that are killed: forked, so that the tensor library is imported once.
 
-``python -m tests.train.kills FOLDER calls FIRST STRIDE`` kills at every STRIDE-th call that changes the disk, from FIRST
+``python -m tests.train.kills FOLDER calls FIRST STRIDE`` kills at every STRIDE-th call that changes the disk from FIRST
 on; ``... FOLDER times`` at random moments. Each killed run is resumed, and the digest of what it ends with is printed,
 one per line, after the digest of a run that was left alone.
 """

@@ -153,6 +153,7 @@ def test_warm_up_must_fit_into_the_steps():
     assert mistake(("steps", 100), ("schedule", word("cosine", warmup=101))).code == "R0103"
     assert mistake(("steps", 100), ("schedule", word("wsd", warmup=80, decay=0.3))).code == "R0103"
     assert not resolve(("steps", 100), ("schedule", word("wsd", warmup=70, decay=0.3)))[1]
+    assert not resolve(("steps", 100), ("schedule", word("noam", warmup=4000)))[1]
 
 
 def test_all_mistakes_are_told_at_once_where_they_stand():
