@@ -33,6 +33,13 @@ class Sublayer:
     expr: tree.Expr
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Together:
+    """What a wiring declared as ``f: all`` calls ``f``: the sum of a block's sublayers, each on the same input."""
+
+    parts: tuple[Sublayer, ...]
+
+
 @dataclass
 class Made:
     """A body that has been elaborated: its frame, what was passed to its inputs, and its results."""
@@ -418,7 +425,10 @@ def _run_sublayer(label: str, expr: tree.Expr, member: tree.Member, wiring: Thun
         else:
             frame.session.report(WrongType(span=expr.span, wanted="a sublayer", got=describe(callee)))
         return x
-    result = wire(evaluate.force(wiring, frame), Sublayer(callee, label, expr), x, expr, frame)
+    how = evaluate.force(wiring, frame)
+    if isinstance(how, Function) and wiring.expr is not None:
+        how = replace(how, span=wiring.span)
+    result = wire(how, Sublayer(callee, label, expr), x, expr, frame)
     if result is not POISON:
         return result
     if label not in frame.taken:

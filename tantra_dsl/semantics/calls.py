@@ -132,6 +132,8 @@ def _identity(arguments: tuple[Bound, ...], frame: Frame) -> Value:
             frame.session.report(NoEffect(span=argument.span, what=f"`{argument.name or 'this value'}`", reason=reason))
             continue
         values.append(evaluate.force(argument.thunk, frame))
+    if not values:
+        return None
     return values[0] if len(values) == 1 else tuple(values)
 
 

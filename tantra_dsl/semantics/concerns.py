@@ -1,7 +1,7 @@
 """What each key is about: the architecture, unless it is declared here.
 
-A key of the architecture changes the hash of the model. One that says how training starts changes ``graph.hash.full_hash``
-alone, and one of the recipe neither. There is no key yet that is about numerics alone.
+A key of the architecture changes the hash of the model. One that says how training starts changes
+``graph.hash.full_hash`` alone, and one of the recipe neither. There is no key yet that is about numerics alone.
 """
 
 from __future__ import annotations

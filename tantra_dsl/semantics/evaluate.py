@@ -318,7 +318,7 @@ def _index(expr: tree.Index, scope: Scope, frame: Frame) -> Value:
     if isinstance(base, StackName):
         return references.layer(base, items, expr, frame)
     if isinstance(base, Symbol | InputType):
-        return _input_type(base, items, expr, frame)
+        return input_type(base.name if isinstance(base, Symbol) else base.kind, items, expr, frame)
     if isinstance(base, tuple) and len(items) == 1 and isinstance(items[0], int):
         if -len(base) <= items[0] < len(base):
             return base[items[0]]
@@ -335,12 +335,15 @@ def _index(expr: tree.Index, scope: Scope, frame: Frame) -> Value:
     )
 
 
-def _input_type(base: Symbol | InputType, items: list[Value], expr: tree.Index, frame: Frame) -> Value:
-    name = base.name if isinstance(base, Symbol) else base.kind
-    if all(isinstance(item, int) and not isinstance(item, bool) and 0 < item < 10**9 for item in items):
+def input_type(name: str, items: list[Value], expr: tree.Index, frame: Frame) -> Value:
+    """The type of an input: its kind with its figures, ``pixels[3, 224, 224]``."""
+    if any(item is POISON for item in items):
+        return POISON
+    wrong = next((n for n in items if not isinstance(n, int) or isinstance(n, bool) or not 0 < n < 10**9), None)
+    if wrong is None:
         return InputType(name, tuple(items))
     return frame.session.report(
-        WrongType(span=expr.span, wanted="positive whole numbers", got="something else", where=name)
+        WrongType(span=expr.span, wanted="positive whole numbers", got=describe(wrong), where=f"`{name}`")
     )
 
 

@@ -18,7 +18,7 @@ from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
 from tantra_dsl.semantics.frame import Abandoned, Frame, Session
 from tantra_dsl.semantics.library import Unit
-from tantra_dsl.semantics.primitives import NORMAL
+from tantra_dsl.semantics.primitives import INPUT_KINDS, NORMAL
 from tantra_dsl.semantics.recipe import Setting
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.settings import settings_of
@@ -37,7 +37,7 @@ from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
 FACTS = ("vocab", "context", "dim", "init", "residual_init", "norm")
-SHORT = ("embed", "layers", "final_norm", "head", "objective", "output")
+SHORT = ("embed", "layers", "final_norm", "head", "objective")
 KEYS = (*FACTS, *SHORT)
 
 
@@ -306,10 +306,19 @@ class _Model:
     def _declare_inputs(self) -> None:
         for member in self.members:
             if isinstance(member, tree.Input):
-                value = evaluate.evaluate(member.type, self.scope, self.frame)
-                self.declare(member.name, value, member.span)
+                self.declare(member.name, self._kind_of_input(member.type), member.span)
         if not self._streams() and ("embed" in self.keys or "layers" in self.keys):
             self.declare("tokens", Symbol("tokens"), self.keys.get("embed", self.definition).span)
+
+    def _kind_of_input(self, type: tree.Expr) -> Value:
+        """What the type of an input says; `tokens` is a kind of input here, whatever else goes by that name."""
+        kind = type.base if isinstance(type, tree.Index) else type
+        if not isinstance(kind, tree.Name) or kind.id not in INPUT_KINDS:
+            return evaluate.evaluate(type, self.scope, self.frame)
+        if not isinstance(type, tree.Index):
+            return InputType(kind.id)
+        figures = [evaluate.evaluate(item, self.scope, self.frame) for item in type.items]
+        return evaluate.input_type(kind.id, figures, type, self.frame)
 
     def declare(self, name: str, kind: Value, span: Span) -> Tensor | None:
         """Add an input of the model."""
