@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tantra_compiler.emit.writer import LOWERED
+from tantra_compiler.runtime import losses
 from tantra_compiler.runtime.attention import additive_attend, past_mask
 from tantra_compiler.runtime.cache import Cache
 from tantra_compiler.runtime.experts import combine_experts, expert_linear, route
@@ -308,6 +309,22 @@ def test_cross_entropy_skips_ignored_targets() -> None:
     assert close(cross_entropy(logits, target, label_smoothing=0.1), smooth)
     squares = logits[kept].logsumexp(-1).square().mean()
     assert close(cross_entropy(logits, target, z_loss=0.01), picked + 0.01 * squares, 1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("dtype", "budget"), [(torch.float64, 1e-12), (torch.float32, 1e-6), (torch.bfloat16, 0.01)])
+def test_large_cross_entropy_goes_over_the_logits_in_parts(
+    smoothing: float, dtype: torch.dtype, budget: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "_PART", 64)
+    logits, target = (3 * random(3, 9, 21)).to(dtype), torch.arange(27).view(3, 9) % 21
+    target[0, :5] = -100
+    plain = gradients(lambda x: cross_entropy(x, target, label_smoothing=smoothing), logits.double())
+    monkeypatch.setattr(losses, "_LARGE", 1)
+    made = gradients(lambda x: cross_entropy(x, target, label_smoothing=smoothing), logits)
+    assert made[0].grad_fn is not None
+    assert "InParts" in type(made[0].grad_fn).__name__
+    assert all(close(ours.double(), theirs, budget) for ours, theirs in zip(made, plain, strict=True))
 
 
 def test_additive_attention_is_its_formula() -> None:
