@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -373,24 +373,43 @@ def run_sublayers(definition: tree.Definition, scope: Scope, frame: Frame) -> Va
     thunk = scope.find("x")
     assert thunk is not None
     x = evaluate.force(thunk, frame)
+    sublayers = list(_sublayers(members, scope, frame))
+    how = evaluate.force(wiring_thunk, frame)
+    if _takes_all(how):
+        parts = tuple(
+            Sublayer(evaluate.evaluate(expr, frame.scope, frame), label, expr) for label, expr, _ in sublayers
+        )
+        result = POISON if any(part.callee is POISON for part in parts) else wire_all(how, Together(parts), x, frame)
+        return x if result is POISON else result
+    for label, expr, member in sublayers:
+        x = _run_sublayer(label, expr, member, wiring_thunk, x, frame)
+        scope.bind_value("x", x)
+    return x
+
+
+def _takes_all(wiring: Value) -> bool:
+    """Whether a wiring is declared to take all sublayers of a block at once: ``wiring parallel(f: all, x)``."""
+    if not isinstance(wiring, Function) or wiring.kind != "wiring" or wiring.definition is None:
+        return False
+    inputs = wiring.definition.inputs or ()
+    return bool(inputs) and inputs[0].choices == ("all",)
+
+
+def _sublayers(
+    members: tuple[tree.Member, ...], scope: Scope, frame: Frame
+) -> Iterator[tuple[str, tree.Expr, tree.Member]]:
+    """The sublayers of a block with their labels, each label once."""
     seen: set[str] = set()
     for member in members:
         labelled = _labelled(member, scope, frame)
-        if labelled is not None and labelled[0] in seen:
-            where = frame.path or frame.name
-            frame.session.report(
-                NameClash(
-                    span=member.span,
-                    name=labelled[0],
-                    where=where,
-                    advice=f"label one of them: `second: {labelled[0]} {{ ... }}`",
-                )
-            )
-        elif labelled is not None:
-            seen.add(labelled[0])
-            x = _run_sublayer(labelled[0], labelled[1], member, wiring_thunk, x, frame)
-            scope.bind_value("x", x)
-    return x
+        if labelled is None:
+            continue
+        if labelled[0] in seen:
+            where, advice = frame.path or frame.name, f"label one of them: `second: {labelled[0]} {{ ... }}`"
+            frame.session.report(NameClash(span=member.span, name=labelled[0], where=where, advice=advice))
+            continue
+        seen.add(labelled[0])
+        yield *labelled, member
 
 
 def _labelled(member: tree.Member, scope: Scope, frame: Frame) -> tuple[str, tree.Expr] | None:
@@ -452,7 +471,14 @@ def wire(wiring: Value, sublayer: Sublayer, x: Value, expr: tree.Expr, frame: Fr
     return _run_wiring(wiring, sublayer, x, expr, frame)
 
 
-def _run_wiring(wiring: Function, sublayer: Sublayer, x: Value, expr: tree.Expr, frame: Frame) -> Value:
+def wire_all(wiring: Function, sublayers: Together, x: Value, frame: Frame) -> Value:
+    """All sublayers on the stream at once: ``x + f(norm(x))`` with their sum for ``f``."""
+    if not sublayers.parts:
+        return x
+    return _run_wiring(wiring, sublayers, x, sublayers.parts[0].expr, frame)
+
+
+def _run_wiring(wiring: Function, sublayer: Sublayer | Together, x: Value, expr: tree.Expr, frame: Frame) -> Value:
     definition = wiring.definition
     assert definition is not None and wiring.scope is not None
     names = input_names(definition)
@@ -471,7 +497,7 @@ def _run_wiring(wiring: Function, sublayer: Sublayer, x: Value, expr: tree.Expr,
     if isinstance(x, Tensor):
         scope.bind("dim", Thunk.of(x.type.dims[-1].size.known))
     bind_params(definition, binding, frame, scope)
-    prefix = f"{sublayer.label}_"
+    prefix = f"{sublayer.label}_" if isinstance(sublayer, Sublayer) else ""
     if isinstance(definition.body, tree.Body):
         values, _ = run_statements(definition, scope, frame, prefix)
     else:

@@ -71,6 +71,8 @@ def call(
         return _identity(arguments, frame)
     if isinstance(callee, bodies.Sublayer):
         return call(callee.callee, arguments, callee.expr, frame, callee.label, stream=True)
+    if isinstance(callee, bodies.Together):
+        return _together(callee, arguments, expr, frame)
     if isinstance(callee, Instance):
         return shared.call(callee, arguments, expr, frame)
     if isinstance(callee, Sum):
@@ -156,6 +158,17 @@ def _sum(callee: Sum, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Fram
         total = value if total is None else _add(total, value, expr, frame)
         if total is POISON:
             return POISON
+    return total
+
+
+def _together(callee: bodies.Together, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Frame) -> Value:
+    """The sum of a block's sublayers on one input (PaLM, GPT-J)."""
+    total: Value = None
+    for part in callee.parts:
+        value = call(part.callee, arguments, part.expr, frame, part.label, stream=True)
+        if value is POISON:
+            return POISON
+        total = value if total is None else _add(total, value, part.expr, frame)
     return total
 
 
