@@ -39,6 +39,11 @@ def root_inputs(graph: Graph) -> dict[str, InputSpec]:
     return {node.attr("name"): node.attr("spec") for node in graph.main.inputs}
 
 
+def can_sample(graph: Graph) -> bool:
+    """Whether the model extends a text: its only input is the text's tokens."""
+    return [spec.kind for spec in root_inputs(graph).values()] == ["tokens"]
+
+
 def objective_of(graph: Graph, span: Span) -> Objective:
     """The objective that the root inputs imply. Raises SpecError with R0208 where there is none yet."""
     inputs = root_inputs(graph)

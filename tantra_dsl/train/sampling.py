@@ -16,7 +16,7 @@ from tantra_dsl.graph.model import Graph
 from tantra_dsl.train import checkpoint, tokenizer
 from tantra_dsl.train.device import pick_device
 from tantra_dsl.train.folder import RunFolder
-from tantra_dsl.train.objective import root_inputs
+from tantra_dsl.train.objective import can_sample, root_inputs
 from tantra_dsl.train.plan import DEFAULT_CONTEXT
 from tantra_dsl.train.protocol import Loader, Model
 from tantra_dsl.train.start import load_weights
@@ -89,7 +89,7 @@ def sample_run(path: Path, prompt: str, load: Loader, max_new: int, choice: Choi
 
 def _input_name(graph: Graph, place: RunFolder) -> str:
     inputs = root_inputs(graph)
-    if [spec.kind for spec in inputs.values()] != ["tokens"]:
+    if not can_sample(graph):
         shown = tuple((name, spec.kind) for name, spec in inputs.items())
         raise SpecError([CannotSample(span=at_path(place.path), inputs=shown)])
     return next(iter(inputs))

@@ -25,7 +25,7 @@ from tantra_dsl.train.files import replace_text, told
 from tantra_dsl.train.folder import RunFolder
 from tantra_dsl.train.loop import Run
 from tantra_dsl.train.metrics import Metrics
-from tantra_dsl.train.objective import objective_of
+from tantra_dsl.train.objective import can_sample, objective_of
 from tantra_dsl.train.optim import make_optimizers
 from tantra_dsl.train.plan import context_of, make_plan, peak_of
 from tantra_dsl.train.progress import Progress, clock
@@ -168,7 +168,7 @@ def _finish(made: Run, request: Request) -> RunResult:
             made.metrics.log(made.step, {"final_validation_loss": held})
     with told(request.folder.path):
         _show_curve(made, request)
-    for line in _last_words(made, held, stopped):
+    for line in _last_words(made, held, stopped, can_sample(request.spec.graph())):
         made.progress.say(line)
     return RunResult(made.folder.path, made.step, made.loss, held, made.seconds, stopped, tuple(made.warnings))
 
@@ -182,11 +182,12 @@ def _show_curve(made: Run, request: Request) -> None:
         made.progress.say(text)
 
 
-def _last_words(made: Run, held: float | None, stopped: bool) -> Iterator[str]:
+def _last_words(made: Run, held: float | None, stopped: bool, samples: bool) -> Iterator[str]:
     path = made.folder.path
     if stopped:
         yield f"stopped after step {made.step} and saved; go on with: tantra train --resume {path}"
         return
     loss = "" if held is None else f"validation loss {held:.4f} nats, "
     yield f"done: {loss}{made.step} steps in {clock(made.seconds)}; curve in {path / 'loss.png'}"
-    yield f"sample with: tantra sample {path} --prompt TEXT"
+    if samples:
+        yield f"sample with: tantra sample {path} --prompt TEXT"
