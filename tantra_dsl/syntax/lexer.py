@@ -110,7 +110,7 @@ class Lexer:
                 continue
             elif group == "NAME":
                 terminal = "NAME"
-                starts = self.in_braces and previous in _MEMBER_CAN_START_AFTER
+                starts = self.in_braces and (begins or previous in _MEMBER_CAN_START_AFTER)
                 if word in _SPECIAL:
                     if begins and not self.in_braces and begins_member(word, text, position):
                         self._leave_round(start)
