@@ -12,8 +12,8 @@ from torch.profiler import ProfilerActivity, profile
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "optimizer": ("adam", "zero_grad"),
-    "attention": ("attention", "bmm", "flash", "softmax_backward_data", "aten::_softmax"),
-    "loss": ("log_softmax", "logsumexp", "nll_loss", "cross_entropy", "linearcrossentropy"),
+    "loss": ("log_softmax", "logsumexp", "nll_loss", "crossentropy", "cross_entropy"),
+    "attention": ("attention", "bmm", "flash", "softmax"),
     "norm": ("layer_norm", "rmsnorm", "rms_norm", "vector_norm", "rsqrt"),
     "matmul": ("aten::mm", "addmm", "linear", "matmul", "mkldnn", "aten::mv"),
     "activation": ("gelu", "silu", "relu", "sigmoid"),

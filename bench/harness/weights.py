@@ -42,10 +42,23 @@ def found(module: nn.Module, kind: str) -> nn.Parameter | None:
 
 
 def arranged(peer: str, name: str, weight: Tensor, shape: Shape) -> Tensor:
-    """``weight`` in the order of its peer: x-transformers turns neighbouring channels, the others halves of a head."""
-    if peer != "x_transformers" or not shape.llama or not name.endswith(("attention.q", "attention.k")):
+    """``weight`` in the order of its peer.
+
+    x-transformers rotates neighbouring channels, the others halves of a head; its query head h reads kv head
+    h % kv_heads, that of the others h // (heads / kv_heads).
+    """
+    if peer != "x_transformers" or not shape.llama:
         return weight
-    return weight.view(-1, 2, shape.head_dim // 2, shape.dim).transpose(1, 2).reshape(weight.shape)
+    if name.endswith(("attention.q", "attention.k")):
+        weight = weight.view(-1, 2, shape.head_dim // 2, shape.dim).transpose(1, 2).reshape(weight.shape)
+    if name.endswith("attention.q"):
+        weight = spread(weight, shape)
+    return spread(weight.T, shape).T if name.endswith("attention.out") else weight
+
+
+def spread(weight: Tensor, shape: Shape) -> Tensor:
+    """Heads [kv_heads, group] along the first dimension of ``weight`` as [group, kv_heads]."""
+    return weight.unflatten(0, (shape.kv_heads, -1, shape.head_dim)).transpose(0, 1).flatten(0, 2)
 
 
 def table(peer: str, shape: Shape) -> Table:
