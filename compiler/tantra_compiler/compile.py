@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.base import Pass, run_passes
+from tantra_compiler.passes.kernels import ChooseKernels
 from tantra_compiler.passes.norms import FuseNorms
 from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_dsl.graph.model import Graph
@@ -24,7 +25,11 @@ if TYPE_CHECKING:
 
 def pipeline(options: CompileOptions) -> list[Pass]:
     """The passes that ``options`` ask for, in order."""
-    passes: list[Pass] = [ApplyRecipe(options.dropout, options.label_smoothing), FuseNorms()]
+    passes: list[Pass] = [
+        ApplyRecipe(options.dropout, options.label_smoothing),
+        FuseNorms(),
+        ChooseKernels(tuple(options.kernels.items())),
+    ]
     return [each for each in passes if each.name not in options.without]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import hand_models
 import pytest
 import torch
 from hand_cases import CASES, example_inputs
-from hand_models import ids, stream
+from hand_models import stream
 
-from tantra_compiler import CompileOptions, compile_graph
+from tantra_compiler import CompileOptions, compile_graph, emit_source
 from tantra_compiler.compile import pipeline
 from tantra_compiler.passes.base import Step, run_passes
 from tantra_compiler.passes.norms import FuseNorms
@@ -16,33 +18,6 @@ from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.graph.reader import parse_graph
 from tantra_dsl.graph.text import format_body, format_graph
-
-
-def norm_graph(kind: str, *maps: str) -> Graph:
-    """A body that normalises its input and then applies ``maps``."""
-    lines = "\n".join(f"    {line}" for line in maps)
-    last = maps[-1].split(":")[0]
-    return parse_graph(f"""
-graph example {{
-  root main
-  body main of example {{
-    x: [batch, time, dim=8] = input(kind="tensor", name="x", spec=InputSpec("features"))
-    w: [dim=8] = param(decay=false, init=Init("constant", (1.0,)), name="w")
-    b: [dim=8] = param(decay=false, init=Init("constant", (0.0,)), name="b")
-    n: [batch, time, dim=8] = normalize(x, eps=1e-05, groups=1, kind="{kind}") @0
-{lines}
-    return output={last}
-  }}
-}}
-""")
-
-
-def fused(graph: Graph) -> list[str]:
-    return [node.op for node in FuseNorms()(graph).main.nodes if node.op not in ("input", "param")]
-
-
-def program(body: str, *variables: str) -> str:
-    return f"program=fn({', '.join(variables)}) {{ {body} }}"
 
 
 def test_text_form_of_these_tests_is_the_graphs_own() -> None:
@@ -121,7 +96,7 @@ def test_passes_leave_their_input_alone_and_can_be_watched() -> None:
     steps: list[Step] = []
     result = run_passes(graph, pipeline(CompileOptions()), steps.append)
     assert format_graph(graph) == before
-    assert [step.name for step in steps] == ["apply_recipe", "fuse_norms"]
+    assert [step.name for step in steps] == ["apply_recipe", "fuse_norms", "choose_kernels"]
     assert steps[-1].graph == result
 
 
@@ -133,5 +108,23 @@ def test_intermediate_graphs_read_back() -> None:
     assert any("layer_norm" in format_body(body) for body in steps[-1].graph.bodies.values())
 
 
-def test_ids_helper_is_integral() -> None:
-    assert ids().dtype == "int"
+def test_attention_can_be_told_to_run_as_the_reference() -> None:
+    graph = CASES["gpt2"]
+    options = CompileOptions(seed=1, kernels={"layers.*.attention": "reference"})
+    assert "attend_reference(" in emit_source(graph, options)
+    assert "attend_reference(" not in emit_source(graph)
+    inputs = example_inputs(graph)
+    ours, theirs = (compile_graph(graph, each).loss(**inputs) for each in (options, CompileOptions(seed=1)))
+    assert torch.allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "reason"),
+    [
+        ({"layers.*.mixer": "reference"}, "there is no attention at 'layers.*.mixer'; it is at layers.*.attention"),
+        ({"layers.*.attention": "fast"}, "there is no kernel 'fast'"),
+    ],
+)
+def test_overrides_that_change_nothing_are_errors(kernels: dict[str, str], reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
+        emit_source(CASES["gpt2"], CompileOptions(kernels=kernels))

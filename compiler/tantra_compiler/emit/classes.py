@@ -45,8 +45,8 @@ class Classes:
         """The definition's name; where that is taken, with what the model calls this use of it, or a number."""
         source = self.callables.source
         used = self.callables.uses.get(body.key, "")
-        longer = class_name(f"{used}_{body.definition}") if used and wanted[0].isupper() else wanted
-        return source.claim(longer if wanted in source.names and used != body.definition else wanted)
+        telling = wanted[0].isupper() and used.isalpha() and used != body.definition
+        return source.claim(class_name(f"{used}_{body.definition}") if telling and wanted in source.names else wanted)
 
     def _function(self, body: Body) -> str:
         cached = self.callables.takes_cache(body.key)

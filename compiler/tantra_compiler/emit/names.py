@@ -51,5 +51,5 @@ def program_name(text: str, kind: str) -> str:
     plain = re.fullmatch(r"[\w\s(),.:]+", text.strip()) is not None
     name = "_".join(word.replace(".", "_").lower() for word in words)
     if not plain or not name or name[0].isdigit() or len(name) > 48:
-        return {"fn": "function"}.get(kind, kind)
+        return {"fn": "function", "frequency": "rope_frequency"}.get(kind, kind)
     return re.sub(r"_+", "_", name).strip("_")
