@@ -304,6 +304,7 @@ def run_assign(
         if name in assigned:
             frame.session.explicit.append((assigned[name][1], f"the equation `{name} = ...`", name, assigned[name][0]))
         assigned[name] = (member.span, thunk)
+        frame.written[name] = member.span
         scope.bind(name, thunk)
         if isinstance(item, Tensor):
             frame.variables[name] = item
@@ -526,4 +527,5 @@ def finish(made: Made, frame: Frame) -> str:
     session = frame.session
     key = session.keep(body, stacks.body_key(made.frame, session))
     session.variables[key] = made.frame.exported()
+    session.written[key] = made.frame.written
     return key

@@ -111,6 +111,8 @@ def _tuple(expr: tree.Tuple, scope: Scope, frame: Frame) -> Value:
 
 def _flat(values: list[Value], expr: tree.Expr, frame: Frame) -> Value:
     """A list; lists within lists mean nothing here, and could grow without bound."""
+    if any(value is POISON for value in values):
+        return POISON
     if any(isinstance(value, tuple) for value in values):
         return frame.session.report(WrongType(span=expr.span, wanted="single values", got="lists", where="a list"))
     return tuple(values)

@@ -18,7 +18,7 @@ from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import NOWHERE, Span
 
 MAX_NODES = 20_000
-MAX_STEPS = 400_000
+MAX_STEPS = 200_000
 MAX_DEPTH = 48
 
 
@@ -39,6 +39,7 @@ class Session:
     fields: dict[str, Tensor] = field(default_factory=dict)
     explicit: list[tuple[Thunk, str, str, Span]] = field(default_factory=list)
     variables: dict[str, dict[str, Ref]] = field(default_factory=dict)
+    written: dict[str, dict[str, Span]] = field(default_factory=dict)
     stacks: dict[str, Any] = field(default_factory=dict)
     library: frozenset[int] = frozenset()
     defaults: dict[str, Thunk] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Frame:
         self.equation: int | None = None
         self.equations = 0
         self.variables: dict[str, Tensor] = {}
+        self.written: dict[str, Span] = {}
         self.scope: Scope = Scope()
         self.call_site: Span = NOWHERE
         self.given: dict[str, Thunk] = {}

@@ -15,7 +15,7 @@ from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.diagnostics.files import FileMissing
 from tantra_dsl.diagnostics.semantics import CircularDefinition, PathOutside, UnknownSpec
 from tantra_dsl.resources import specs_path
-from tantra_dsl.semantics.primitives import bind_builtins
+from tantra_dsl.semantics.builtins import bind_builtins
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import Function
 from tantra_dsl.syntax import tree

@@ -16,9 +16,10 @@ from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, Re
 from tantra_dsl.graph.model import Graph, InputSpec
 from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
+from tantra_dsl.semantics.builtins import INPUT_KINDS
 from tantra_dsl.semantics.frame import Abandoned, Frame, Session
 from tantra_dsl.semantics.library import Unit
-from tantra_dsl.semantics.primitives import INPUT_KINDS, NORMAL
+from tantra_dsl.semantics.primitives import NORMAL
 from tantra_dsl.semantics.recipe import Setting
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.settings import settings_of
@@ -150,9 +151,12 @@ def elaborate(
 
 def _report_idle(session: Session) -> None:
     """Report every key, equation and let that nothing asked for."""
-    read = {(id(span.source), span.start, span.end) for thunk, _, _, span in session.explicit if thunk.read}
+    read = {_place(span) for thunk, _, _, span in session.explicit if thunk.read}
+    # What other layers read of a layer is exported by its body.
+    tapped = [(key, name) for key, taps in session.exports.items() for name in taps]
+    read |= {_place(session.written[key][name]) for key, name in tapped if name in session.written.get(key, {})}
     for _, what, owner, span in session.explicit:
-        place = (id(span.source), span.start, span.end)
+        place = _place(span)
         if place in read or id(span.source) in session.library:
             continue
         read.add(place)
@@ -162,6 +166,10 @@ def _report_idle(session: Session) -> None:
             else f"nothing in {owner} reads it as it is set up here"
         )
         session.report(NoEffect(span=span, what=what, reason=reason))
+
+
+def _place(span: Span) -> tuple[int, int, int]:
+    return id(span.source), span.start, span.end
 
 
 def _graph(definition: tree.Definition, outputs: list[tuple[str, Tensor]], scope: Scope, frame: Frame) -> Graph:

@@ -14,6 +14,7 @@ from tantra_dsl.diagnostics.semantics import (
     BadArithmetic,
     CircularDefinition,
     Misplaced,
+    TooLarge,
     UndeclaredField,
     UndefinedName,
     WrongType,
@@ -75,12 +76,17 @@ class Context:
     operands: list[Tensor] = field(default_factory=list)
     score: Scalar = field(default_factory=lambda: Var("s"))
     depth: int = 0
+    open: list[object] = field(default_factory=list)
+    symbolic: dict[int, bool] = field(default_factory=dict)
     given_up: bool = False
 
-    def give_up(self, span: Span, what: str) -> Poison:
-        """Report definitions that need each other without end, once for the whole program."""
-        if not self.given_up:
-            self.frame.session.report(CircularDefinition(span=self.frame.user_span(span), what=what))
+    def give_up(self, what: object, span: Span, text: str) -> Poison:
+        """Report definitions that need each other without end, or nearly so, once for the whole program."""
+        if not self.given_up and any(what is item for item in self.open):
+            self.frame.session.report(CircularDefinition(span=self.frame.user_span(span), what=text))
+        elif not self.given_up:
+            limit, deep = f"{MAX_INLINED} levels", "definitions are nested too deeply"
+            self.frame.session.report(TooLarge(span=self.frame.user_span(span), what=deep, limit=limit))
         self.given_up = True
         return POISON
 
@@ -229,13 +235,15 @@ def _of_thunk(thunk: Thunk, context: Context) -> Result:
     ):
         return _of_value(evaluate.force(thunk, context.frame), thunk.span, context)
     assert thunk.scope is not None
-    if context.depth == MAX_INLINED:
-        return context.give_up(thunk.span, "this value")
+    if context.depth == MAX_INLINED or any(thunk is item for item in context.open):
+        return context.give_up(thunk, thunk.span, "this value")
     context.depth += 1
+    context.open.append(thunk)
     try:
         return scalar(thunk.expr, thunk.scope, context)
     finally:
         context.depth -= 1
+        context.open.pop()
 
 
 def _of_value(value: Value, span: Span, context: Context) -> Result:
@@ -343,7 +351,9 @@ def _symbolic_thunk(thunk: Thunk, context: Context) -> bool:
         return isinstance(value, Symbolic | Tensor)
     if thunk.expr is None or thunk.scope is None or isinstance(thunk.expr, tree.String | tree.Number | tree.Definition):
         return False
-    return _symbolic(thunk.expr, thunk.scope, context)
+    if id(thunk) not in context.symbolic:
+        context.symbolic[id(thunk)] = _symbolic(thunk.expr, thunk.scope, context)
+    return context.symbolic[id(thunk)]
 
 
 # --- fields and tables -----------------------------------------------------------------
@@ -471,11 +481,16 @@ def _inline(
             Misplaced(span=context.frame.user_span(span), what=f"the {definition.kind} {function.name}", where=where)
         )
     if context.depth == MAX_INLINED:
-        return context.give_up(definition.name_span, f"{definition.kind} {function.name}")
+        return context.give_up(definition, definition.name_span, f"{definition.kind} {function.name}")
     context.depth += 1
     try:
         scope = _parameters(function, arguments, span, context)
-        return POISON if scope is None else _body(definition, scope, context, function, instance)
+        if scope is None:
+            return POISON
+        context.open.append(definition)
+        result = _body(definition, scope, context, function, instance)
+        context.open.pop()
+        return result
     finally:
         context.depth -= 1
 

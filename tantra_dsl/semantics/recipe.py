@@ -87,7 +87,7 @@ class Recipe:
     """How a model is trained; every field is a key of ``train`` and none changes the architecture.
 
     Units: ``context`` tokens; ``batch`` sequences per forward pass; ``accumulate`` passes per step; ``clip`` the
-    largest gradient norm; ``eval_every``, ``save_every`` and ``log_every`` steps; ``validation`` a share of the data.
+    largest gradient norm; ``time_limit`` seconds; ``eval_every``, ``save_every`` and ``log_every`` steps; ``validation`` a share of the data.
     None means: left to the model or to the other settings. ``spans`` tells where each key was set.
     """
 
@@ -100,6 +100,7 @@ class Recipe:
     accumulate: int = 1
     steps: int | None = None
     epochs: float | None = None
+    time_limit: float | None = None
     optimizer: OptimizerChoice = OptimizerChoice()
     schedule: ScheduleChoice = ScheduleChoice()
     label_smoothing: float = 0.0

@@ -161,6 +161,12 @@ TRAIN: tuple[Key | Menu, ...] = (
     Key("accumulate", Number(1, 2**24, whole=True), "1", "Forward passes per step, their gradients averaged."),
     Key("steps", _COUNT, "1000", "Optimizer steps."),
     Key("epochs", Number(0, 1e6, open_low=True), "none", "Length as passes over the training part, instead of steps."),
+    Key(
+        "time_limit",
+        OrNone(Number(0, 1e9, open_low=True)),
+        "none",
+        "Seconds of training after which a machine too slow for all steps stops; the schedule hurries to its end by then.",
+    ),
     OPTIMIZER,
     SCHEDULE,
     Key("label_smoothing", Number(0, 1, open_high=True), "0", "Share of the target spread over all classes."),

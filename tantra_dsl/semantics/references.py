@@ -81,9 +81,9 @@ def layer(base: StackName, items: list[Value], expr: tree.Index, frame: Frame) -
     if len(items) == 1 and isinstance(items[0], int) and not isinstance(items[0], bool):
         return LayerPath(base.stack, (items[0],), False, (), base.outputs)
     if len(items) == 1 and isinstance(items[0], Range):
-        chosen = tuple(range(items[0].start, items[0].stop + 1))
+        chosen = range(items[0].start, items[0].stop + 1)
         if chosen and len(chosen) <= 4096:
-            return LayerPath(base.stack, chosen, True, (), base.outputs)
+            return LayerPath(base.stack, tuple(chosen), True, (), base.outputs)
         return frame.session.report(
             BadArithmetic(span=expr.span, reason="this range of layers is empty or far too long")
         )

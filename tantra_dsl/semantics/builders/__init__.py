@@ -1,0 +1,1 @@
+"""How each primitive turns its settings into nodes."""
