@@ -101,7 +101,7 @@ def merged(base: tree.Definition, child: tree.Definition, report: Callable[..., 
         body: tree.Body | tree.Expr = child.body
     else:
         # What a model expects of itself is not expected of those that extend it.
-        members = tuple(member for member in base.body.members if not isinstance(member, tree.Expect))
+        members: tuple[tree.Member, ...] = tuple(m for m in base.body.members if not isinstance(m, tree.Expect))
         for member in child.body.members:
             members = _applied(members, member, report)
         body = tree.Body(members, span=child.body.span)
@@ -134,13 +134,10 @@ def _merge_item(members: tuple[tree.Member, ...], item: tree.Item, call: tree.Ca
     """A section or sublayer that the base has, too, takes the new settings over the old."""
     for position, old in enumerate(members):
         if isinstance(old, tree.Item) and isinstance(old.value, tree.Call) and label(old.value) == label(call):
-            value = old.value
+            value: tree.Expr = old.value
             for argument in call.arguments:
-                value = (
-                    _set_argument(value, steps(argument.name or ""), argument.value, argument.span)
-                    if argument.name
-                    else value
-                )
+                if argument.name:
+                    value = edit(value, steps(argument.name), argument.value, argument.span)
             return (*members[:position], replace(old, value=value), *members[position + 1 :])
     return (*members, item)
 

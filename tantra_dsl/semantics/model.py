@@ -9,8 +9,8 @@ import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.closing as closing
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.extend as extend
+import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
-import tantra_dsl.semantics.stacks as stacks
 from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, Redefined, UnknownKey, WrongType
 from tantra_dsl.graph.model import Graph, InputSpec
@@ -28,6 +28,7 @@ from tantra_dsl.semantics.values import (
     POISON,
     Function,
     InputType,
+    Stack,
     Symbol,
     Tensor,
     Value,
@@ -446,7 +447,7 @@ class _Model:
         callee = callee if callee is not None else evaluate.evaluate(entry.value, self.scope, self.frame)
         if x is POISON or callee is POISON:
             return POISON
-        if not is_callable(callee) and not isinstance(callee, stacks.Stack) and callee is not None:
+        if not is_callable(callee) and not isinstance(callee, Stack) and callee is not None:
             wanted = "a stack of layers, such as `12 of block { ... }`" if key == "layers" else "a module"
             return self.session.report(
                 WrongType(span=entry.value.span, wanted=wanted, got=describe(callee), where=f"`{key}`")
@@ -503,7 +504,7 @@ class _Model:
             return None
         self.frame.begin()
         expr = entry.value
-        self.frame.sites.update(bodies.naming.assign((expr,), (), self.scope, self.frame.taken))
+        self.frame.sites.update(naming.assign((expr,), (), self.scope, self.frame.taken))
         value = (
             self._called_objective(expr)
             if isinstance(expr, tree.Call)

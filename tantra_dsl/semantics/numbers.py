@@ -39,7 +39,7 @@ def bounded(value: Number) -> Number:
     """``value``, if it is finite and not absurdly large. Raises ArithmeticMistake."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ArithmeticMistake("the result is not a finite number")
-    if abs(value) > _LIMIT:
+    if not -_LIMIT <= value <= _LIMIT:
         raise ArithmeticMistake("the result is beyond 10 ** 30")
     if isinstance(value, Fraction) and value.denominator > _LIMIT:
         raise ArithmeticMistake("the result has a denominator beyond 10 ** 30")
@@ -52,12 +52,17 @@ def _divide(a: Number, b: Number) -> Number:
     return Fraction(a) / Fraction(b)
 
 
+def _size(value: Number) -> float:
+    return float(-value if value < 0 else value)
+
+
 def _power(a: Number, b: Number) -> Number:
-    if abs(b) > 1024 or (isinstance(b, int) and b and abs(a) > 1 and abs(b) * math.log2(abs(a) + 1) > 1100):
+    if _size(b) > 1024 or (isinstance(b, int) and b and _size(a) > 1 and _size(b) * math.log2(_size(a) + 1) > 1100):
         raise ArithmeticMistake("the exponent is too large")
     if isinstance(b, int):
-        return Fraction(a) ** b if not isinstance(a, float) and b < 0 else a**b
-    result = float(a) ** float(b)
+        exact: Number = Fraction(a) ** b if not isinstance(a, float) and b < 0 else a**b
+        return exact
+    result: float | complex = float(a) ** float(b)
     if isinstance(result, complex):
         raise ArithmeticMistake("a negative number has no such power")
     return result

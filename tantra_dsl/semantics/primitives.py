@@ -16,7 +16,7 @@ from tantra_dsl.diagnostics.semantics import (
     UnknownKey,
     WrongType,
 )
-from tantra_dsl.graph.model import Attr, Init
+from tantra_dsl.graph.model import Init
 from tantra_dsl.graph.types import Dim, Size
 from tantra_dsl.scalars.ir import Program
 from tantra_dsl.semantics.frame import Frame
@@ -162,7 +162,7 @@ class Application:
             return None, []
         return resolved
 
-    def add(self, op: str, inputs: list[Tensor], **attrs: Attr) -> Value:
+    def add(self, op: str, inputs: list[Tensor], **attrs: Any) -> Value:
         """Add the node, unless a setting was wrong."""
         if self.poisoned:
             return POISON

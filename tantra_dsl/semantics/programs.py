@@ -10,6 +10,7 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
+from tantra_dsl.diagnostics.core import Diagnostic
 from tantra_dsl.diagnostics.semantics import (
     BadArithmetic,
     CircularDefinition,
@@ -75,20 +76,25 @@ class Context:
     specs: list[Capture] = field(default_factory=list)
     operands: list[Tensor] = field(default_factory=list)
     score: Scalar = field(default_factory=lambda: Var("s"))
-    depth: int = 0
-    open: list[object] = field(default_factory=list)
+    open: list[tree.Definition | Thunk] = field(default_factory=list)
     symbolic: dict[int, bool] = field(default_factory=dict)
     given_up: bool = False
 
-    def give_up(self, what: object, span: Span, text: str) -> Poison:
+    def give_up(self, span: Span) -> Poison:
         """Report definitions that need each other without end, or nearly so, once for the whole program."""
-        if not self.given_up and any(what is item for item in self.open):
-            self.frame.session.report(CircularDefinition(span=self.frame.user_span(span), what=text))
-        elif not self.given_up:
-            limit, deep = f"{MAX_INLINED} levels", "definitions are nested too deeply"
-            self.frame.session.report(TooLarge(span=self.frame.user_span(span), what=deep, limit=limit))
+        if not self.given_up:
+            again = next((item for n, item in enumerate(self.open) if item in self.open[:n]), None)
+            self.frame.session.report(self._endless(again, self.frame.user_span(span)))
         self.given_up = True
         return POISON
+
+    def _endless(self, again: tree.Definition | Thunk | None, span: Span) -> Diagnostic:
+        if isinstance(again, tree.Definition):
+            place = self.frame.user_span(again.name_span)
+            return CircularDefinition(span=place, what=f"{again.kind} {again.name or ''}".strip())
+        if again is not None:
+            return CircularDefinition(span=span, what="this value")
+        return TooLarge(span=span, what="definitions are nested too deeply", limit=f"{MAX_INLINED} levels")
 
     def capture(self, tensor: Tensor, name: str, learned: bool) -> int:
         """Number of a tensor among those that the program reads."""
@@ -235,19 +241,17 @@ def _of_thunk(thunk: Thunk, context: Context) -> Result:
     ):
         return _of_value(evaluate.force(thunk, context.frame), thunk.span, context)
     assert thunk.scope is not None
-    if context.depth == MAX_INLINED or any(thunk is item for item in context.open):
-        return context.give_up(thunk, thunk.span, "this value")
-    context.depth += 1
     context.open.append(thunk)
     try:
+        if len(context.open) > MAX_INLINED or thunk in context.open[:-1]:
+            return context.give_up(thunk.span)
         return scalar(thunk.expr, thunk.scope, context)
     finally:
-        context.depth -= 1
         context.open.pop()
 
 
 def _of_value(value: Value, span: Span, context: Context) -> Result:
-    if value is POISON:
+    if isinstance(value, Poison):
         return POISON
     if isinstance(value, Symbolic):
         return value.scalar
@@ -312,7 +316,7 @@ def _if(expr: tree.If, scope: Scope, context: Context) -> Result:
         value = evaluate.evaluate(expr.condition, scope, context.frame)
         if isinstance(value, bool):
             return scalar(expr.then if value else expr.otherwise, scope, context)
-        if value is POISON:
+        if isinstance(value, Poison):
             return POISON
         return context.frame.session.report(
             WrongType(span=expr.condition.span, wanted="a condition", got=describe(value))
@@ -420,7 +424,7 @@ def _call(expr: tree.Call, scope: Scope, context: Context) -> Result:
     if isinstance(expr.callee, tree.Name) and expr.callee.id in FUNCTIONS:
         return _builtin(expr.callee.id, expr, scope, context)
     callee = evaluate.evaluate(expr.callee, scope, context.frame)
-    if callee is POISON:
+    if isinstance(callee, Poison):
         return POISON
     arguments = _arguments(expr, scope, context)
     if callee is None:
@@ -480,19 +484,16 @@ def _inline(
         return context.frame.session.report(
             Misplaced(span=context.frame.user_span(span), what=f"the {definition.kind} {function.name}", where=where)
         )
-    if context.depth == MAX_INLINED:
-        return context.give_up(definition, definition.name_span, f"{definition.kind} {function.name}")
-    context.depth += 1
+    scope = _parameters(function, arguments, span, context)
+    if scope is None:
+        return POISON
+    context.open.append(definition)
     try:
-        scope = _parameters(function, arguments, span, context)
-        if scope is None:
-            return POISON
-        context.open.append(definition)
-        result = _body(definition, scope, context, function, instance)
-        context.open.pop()
-        return result
+        if len(context.open) > MAX_INLINED:
+            return context.give_up(definition.name_span)
+        return _body(definition, scope, context, function, instance)
     finally:
-        context.depth -= 1
+        context.open.pop()
 
 
 def _parameters(function: Function, arguments: tuple[Bound, ...], span: Span, context: Context) -> ProgramScope | None:

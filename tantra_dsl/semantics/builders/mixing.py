@@ -81,7 +81,7 @@ def _scale(a: Application, name: str) -> float:
     value = a.value(name)
     if value is None and a.tensors[0].type.rank == 4:
         width = a.tensors[0].type.dims[3].size.known
-        return 1.0 / float(width or 1) ** 0.5
+        return float((width or 1) ** -0.5)
     return a.number(name)
 
 
