@@ -147,7 +147,8 @@ def wanted_name(node: Node, out: int) -> str:
     if node.target is not None:
         parts = [part.strip() for part in node.target.split(",")]
         return parts[out] if out < len(parts) else f"{parts[0]}_{out}"
-    base = _NOUNS.get(node.op, node.op) if re.fullmatch(rf"{node.op}(_\d+)?", node.id) else node.id
+    stem = re.sub(r"_\d+$", "", node.id)
+    base = _NOUNS.get(node.op, node.op) if stem == node.op else stem
     return base if len(node.types) == 1 else f"{base}_{out}"
 
 

@@ -14,7 +14,10 @@ _BUILTINS = frozenset({"abs", "float", "isinstance", "super", "tuple", "dict", "
 RESERVED = frozenset(keyword.kwlist) | _USED | _BUILTINS
 """Names that no variable of emitted source may take."""
 
-MODULE_ATTRIBUTES = frozenset(dir(nn.Module)) | frozenset(nn.Module().__dict__) | {"inits", "no_decay", "loss"}
+_OWN = frozenset({
+    "inits", "no_decay", "forward", "loss", "trunk", "spec_name", "spec_hash", "cacheable", "new_cache", "init_weights",
+})  # fmt: skip
+MODULE_ATTRIBUTES = frozenset(dir(nn.Module)) | frozenset(nn.Module().__dict__) | _OWN
 """Names that mean something else on a module, so that a child of that name is reached another way."""
 
 
