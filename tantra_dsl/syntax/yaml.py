@@ -152,13 +152,13 @@ class Translator:
             self.tokens += self._lex(self._piece(rest[0][1]), members=True, follow="{}")
             head, rest = rest[0][1], rest[1:]
         self._put("LBRACE", "", head.end)
-        self._pairs(rest)
+        self._pairs(rest, node.flow)
         self._put("RBRACE", "", node.end)
 
     def _item(self, node: YamlNode) -> None:
         """One item of a list of members: a mapping of members, or the text of one."""
         if isinstance(node, Mapping):
-            self._pairs(node.pairs)
+            self._pairs(node.pairs, node.flow)
         elif isinstance(node, Sequence):
             self._shape(node, "a list", "a member, as text or as a mapping")
         elif not node.value.strip():
@@ -170,13 +170,13 @@ class Translator:
     def _body(self, node: Mapping | Sequence, start: int) -> None:
         self._put("LBRACE", "", start)
         if isinstance(node, Mapping):
-            self._pairs(node.pairs)
+            self._pairs(node.pairs, node.flow)
         else:
             for item in node.items:
                 self._item(item)
         self._put("RBRACE", "", node.end)
 
-    def _pairs(self, pairs: list[tuple[YamlNode, YamlNode]]) -> None:
+    def _pairs(self, pairs: list[tuple[YamlNode, YamlNode]], flow: bool) -> None:
         seen: dict[str, Scalar] = {}
         for key, value in pairs:
             if not isinstance(key, Scalar):
@@ -186,7 +186,7 @@ class Translator:
                 self._report(YamlFeature(span=span, feature="merge keys", advice="use `extends`"))
             elif (first := seen.setdefault(key.value, key)) is not key:
                 self._twice(key, first)
-            elif not self._cut_by_comma(pairs, value):
+            elif not (flow and self._cut_by_comma(pairs, value)):
                 self._part()
                 self._member(key, value)
 
@@ -279,6 +279,7 @@ class Translator:
             self._call(node.pairs[0][0], node.pairs[0][1])
         else:
             self._shape(node, "a mapping", "a value, or a mapping with one key: a part and its settings")
+            self._put("NAME", "none", node.start)
 
     def _list(self, node: Sequence) -> None:
         self._put("LSQB", "[", node.start, node.start + 1)
@@ -294,6 +295,7 @@ class Translator:
             self._body(value, key.end)
         else:
             self._shape(value, "this", f"a mapping with the settings of `{key.value}`")
+            self._put("NAME", "none", value.start)
 
 
 def _count_form(node: YamlNode) -> tuple[Scalar, Scalar, YamlNode] | None:

@@ -16,6 +16,7 @@ from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Source, Span
 
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPED_SPACE = re.compile(r"\\(?:[ tnrvf\n\t_LPN]|x(?:20|0[9a-dA-D]|85|[aA]0)|u00(?:20|0[9a-dA-D]|85|[aA]0))")
 _COMMENT_LINE = re.compile(r"[ \t\r\n]*\n([ ]*)#[^\n]*")
 _COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(?:(?<=\s)|^)(#[^\n]*)', re.MULTILINE)
 
@@ -232,8 +233,8 @@ class _Aligner:
         while self.at < self.scalar.end:
             if text[self.at].isspace():
                 self.at += 1
-            elif self.scalar.style == '"' and text[self.at] == "\\" and text[self.at + 1] in " tnr\n\t_LPN":
-                self.at += 2
+            elif self.scalar.style == '"' and (escape := _ESCAPED_SPACE.match(text, self.at)):
+                self.at = escape.end()
             else:
                 return
 

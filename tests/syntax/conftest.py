@@ -14,7 +14,7 @@ from tantra_dsl.syntax.tree import File
 Told = list[tuple[str, str, str]]
 
 
-@pytest.fixture()
+@pytest.fixture
 def read() -> Callable[..., File]:
     """The tree of a text that has no mistakes."""
 
@@ -28,7 +28,7 @@ def read() -> Callable[..., File]:
     return reader
 
 
-@pytest.fixture()
+@pytest.fixture
 def mistakes() -> Callable[..., list[Diagnostic]]:
     """The diagnostics of a text, in order."""
 
@@ -40,7 +40,7 @@ def mistakes() -> Callable[..., list[Diagnostic]]:
     return reader
 
 
-@pytest.fixture()
+@pytest.fixture
 def told(mistakes: Callable[..., list[Diagnostic]]) -> Callable[..., Told]:
     """What is told of a text: place, code and the marked characters."""
 
