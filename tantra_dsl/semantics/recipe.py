@@ -86,8 +86,10 @@ class ScheduleChoice:
 class Recipe:
     """How a model is trained; every field is a key of ``train`` and none changes the architecture.
 
-    Units: ``context`` tokens; ``batch`` sequences per forward pass; ``accumulate`` passes per step; ``clip`` the
-    largest gradient norm; ``time_limit`` seconds; ``eval_every``, ``save_every`` and ``log_every`` steps; ``validation`` a share of the data.
+    Units: ``context`` tokens; ``batch`` sequences per forward pass; ``accumulate`` passes per step; ``time_limit``
+    seconds; ``clip`` the largest gradient norm; ``eval_every``, ``save_every`` and ``log_every`` steps; ``validation``
+    a share of the data.
+
     None means: left to the model or to the other settings. ``spans`` tells where each key was set.
     """
 

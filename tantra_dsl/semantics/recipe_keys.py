@@ -165,7 +165,7 @@ TRAIN: tuple[Key | Menu, ...] = (
         "time_limit",
         OrNone(Number(0, 1e9, open_low=True)),
         "none",
-        "Seconds of training after which a machine too slow for all steps stops; the schedule hurries to its end by then.",
+        "Seconds after which a machine too slow for all steps stops; the schedule reaches its end by then.",
     ),
     OPTIMIZER,
     SCHEDULE,

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
-from tantra_dsl.diagnostics.training import BadCheckpoint, NoCheckpoint, at_path
+from tantra_dsl.diagnostics.training import BadCheckpoint, NoCheckpoint, OtherSpec, at_path
+from tantra_dsl.train.differences import weight_differences
 from tantra_dsl.train.files import flush_folder, sha256, write_durably, write_tensors
 
 Read = TypeVar("Read")
@@ -214,3 +215,11 @@ def set_aside(folders: list[Path]) -> None:
         aside = folder.with_name(f"damaged-{folder.name}")
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(folder, aside)
+
+
+def put_weights(module: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Copies the weights of a run in ``folder`` into ``module``. Raises SpecError with R0304 where they do not fit."""
+    found = weight_differences(module, weights)
+    if found:
+        raise SpecError([OtherSpec(span=at_path(folder), folder=str(folder), differences=found)])
+    module.load_state_dict(dict(weights), strict=False)

@@ -137,7 +137,7 @@ def _figure(curve: Curve):  # type: ignore[no-untyped-def]
     axes.set_xlim(0, curve.train[-1][0] * 1.02)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     return figure
 
 

@@ -61,22 +61,31 @@ class Run:
         """Trains to the end of the plan, or until Ctrl-C; saves in both cases."""
         self._since = (self.seconds, self.step)
         with told(self.folder.path), _stopping(self):
-            while self.step < self.plan.steps and not self.interrupted:
+            while not self.is_over and not self.interrupted:
                 self._advance()
             if self.saved != self.step:
                 self._save()
             self.progress.end()
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the plan is carried out."""
+        return self.plan.is_over(self.step, self.seconds)
+
+    def _is_due(self, every: int) -> bool:
+        """Whether something done ``every`` so many steps, and at the end, is due."""
+        return self.step % every == 0 or self.is_over
+
     def _advance(self) -> None:
         started = time.perf_counter()
-        rate = self.optimizers.set_factor(self.plan.factor(self.step))
+        rate = self.optimizers.set_factor(self.plan.factor(self.step, self.seconds))
         norm = self._take_step()
         self.step += 1
         self.seconds += time.perf_counter() - started
-        if self.plan.recipe.validation and self.plan.is_due(self.plan.eval_every, self.step):
+        if self.plan.recipe.validation and self._is_due(self.plan.eval_every):
             self._evaluate()
         self._report(rate, norm)
-        if self.plan.is_due(self.plan.save_every, self.step):
+        if self._is_due(self.plan.save_every):
             self._save()
 
     # --- a step ------------------------------------------------------------------------
@@ -126,12 +135,12 @@ class Run:
     # --- between steps -----------------------------------------------------------------
 
     def _report(self, rate: float, norm: float) -> None:
-        due = self.plan.is_due(self.plan.log_every, self.step)
+        due = self._is_due(self.plan.log_every)
         self._measure_speed(due)
         assert self.loss is not None, "a step was taken"
-        left = (self.plan.steps - self.step) * self.seconds / self.step
+        left = max(0.0, self.plan.seconds_left(self.step, self.seconds))
         status = Status(self.step, self.plan.steps, self.loss, self.validation_loss, rate, self._speed, left)
-        self.progress.show(status)
+        self.progress.show(status, last=self.is_over)
         if due:
             figures = {"loss": self.loss, "lr": rate, "gradient_norm": norm, "tokens_per_second": round(self._speed)}
             self.metrics.log(self.step, {**figures, "seconds": round(self.seconds, 3)})

@@ -10,6 +10,7 @@ from tantra_dsl.diagnostics.core import Diagnostic, Sink, SpecError
 from tantra_dsl.diagnostics.training import ContextTooLong, NoEffectOnModel
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.semantics.recipe import DEFAULT_STEPS, Recipe
+from tantra_dsl.train.objective import can_sample
 from tantra_dsl.train.schedule import factor, noam_peak, steps_of
 
 if TYPE_CHECKING:
@@ -28,13 +29,21 @@ class Plan:
     save_every: int
     log_every: int
 
-    def factor(self, step: int) -> float:
-        """Share of the peak learning rate at ``step``."""
-        return factor(self.recipe.schedule, step, self.steps)
+    def factor(self, step: int, seconds: float) -> float:
+        """Share of the peak learning rate at ``step``; a run that will not reach its last step in time hurries."""
+        return factor(self.recipe.schedule, max(step, int(self._share(seconds) * self.steps)), self.steps)
 
-    def is_due(self, every: int, step: int) -> bool:
-        """Whether something done ``every`` so many steps, and at the end, is due after ``step`` steps."""
-        return step % every == 0 or step == self.steps
+    def is_over(self, step: int, seconds: float) -> bool:
+        """Whether nothing is left to do after ``step`` steps and ``seconds`` of training."""
+        return step >= self.steps or self._share(seconds) >= 1
+
+    def seconds_left(self, step: int, seconds: float) -> float:
+        """Estimate from the steps so far."""
+        left = (self.steps - step) * seconds / step
+        return left if self.recipe.time_limit is None else min(left, self.recipe.time_limit - seconds)
+
+    def _share(self, seconds: float) -> float:
+        return 0.0 if self.recipe.time_limit is None else seconds / self.recipe.time_limit
 
 
 def make_plan(recipe: Recipe, batches: Batches) -> Plan:
@@ -71,12 +80,15 @@ def check_effects(recipe: Recipe, graph: Graph, sink: Sink) -> None:
     attending = any(node.op in ("attend", "additive_attend") and node.attr("dropout") == "recipe" for node in nodes)
     drops = attending or any(node.op == "dropout" and node.attr("rate") is None for node in nodes)
     smooths = any(node.op == "cross_entropy" and node.attr("label_smoothing") is None for node in nodes)
-    for problem in _idle(recipe, drops, smooths):
+    for problem in _idle(recipe, drops, smooths, can_sample(graph)):
         sink.add(problem)
 
 
-def _idle(recipe: Recipe, drops: bool, smooths: bool) -> list[Diagnostic]:
+def _idle(recipe: Recipe, drops: bool, smooths: bool, samples: bool) -> list[Diagnostic]:
     found: list[Diagnostic] = []
+    if recipe.prompt is not None and not samples:
+        reason = "the model does not extend a text, so there is no sample"
+        found.append(NoEffectOnModel(span=recipe.span("prompt"), key="prompt", reason=reason))
     if recipe.dropout > 0 and not drops:
         reason = "no dropout of the model takes its rate from the recipe"
         found.append(NoEffectOnModel(span=recipe.span("dropout"), key="dropout", reason=reason))

@@ -44,13 +44,13 @@ class Progress:
         self._live = stream is not None and stream.isatty()
         self._dirty = False
 
-    def show(self, status: Status) -> None:
+    def show(self, status: Status, last: bool = False) -> None:
         """Replaces the live line, or prints a plain one when it is time."""
         if self._live:
             width = shutil.get_terminal_size().columns - 1
             self._put(f"\r\x1b[K{status.line()[:width]}")
             self._dirty = True
-        elif status.step % self._every == 0 or status.step == status.total:
+        elif status.step % self._every == 0 or last:
             self._put(status.line() + "\n")
 
     def say(self, text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tantra_dsl.diagnostics.core import SpecError
 from tantra_dsl.diagnostics.training import CannotSample, UnknownInPrompt, at_path
@@ -18,8 +18,7 @@ from tantra_dsl.train.device import pick_device
 from tantra_dsl.train.folder import RunFolder
 from tantra_dsl.train.objective import can_sample, root_inputs
 from tantra_dsl.train.plan import DEFAULT_CONTEXT
-from tantra_dsl.train.protocol import Loader, Model
-from tantra_dsl.train.start import load_weights
+from tantra_dsl.train.protocol import Loader, Model, SpecLike
 from tantra_dsl.train.tokenizer import Tokenizer
 
 
@@ -75,15 +74,22 @@ def sample_run(path: Path, prompt: str, load: Loader, max_new: int, choice: Choi
     place = RunFolder(path)
     place.read_facts()
     spec = load(place.spec)
-    name = _input_name(spec.graph(), place)
+    _input_name(spec.graph(), place)
     made = tokenizer.load(place.tokenizer.read_text())
-    start = _prompt_ids(made, prompt, place)
     weights, _, _ = checkpoint.first_good(path, checkpoint.by_loss(place.checkpoints), checkpoint.load_weights)
     module = spec.compile()
-    load_weights(module, weights, place)
-    module.to(pick_device(device)).eval()
+    checkpoint.put_weights(module, weights, path)
+    module.to(pick_device(device))
+    return continued(module, spec, made, prompt, max_new, choice, place)
+
+
+def continued(module: nn.Module, spec: SpecLike, made: Tokenizer, prompt: str, max_new: int, choice: Choice,
+              place: RunFolder) -> Iterator[str]:  # fmt: skip
+    """What ``module`` writes after ``prompt``; it is put into evaluation mode. Raises SpecError with R0403 or R0404."""
+    name, start = _input_name(spec.graph(), place), prompt_ids(made, prompt, place)
+    device = next(module.parameters()).device
     context = spec.graph().fact("context") or spec.recipe().context or DEFAULT_CONTEXT
-    writer = Writer(cast(Model, module), name, context, tokenizer.size(made), pick_device(device))
+    writer = Writer(cast(Model, module.eval()), name, context, tokenizer.size(made), device)
     return tokenizer.stream_text(made, writer.write(start, max_new, choice))
 
 
@@ -95,8 +101,11 @@ def _input_name(graph: Graph, place: RunFolder) -> str:
     return next(iter(inputs))
 
 
-def _prompt_ids(made: Tokenizer, prompt: str, place: RunFolder) -> list[int]:
-    """Ids of the prompt; an empty one starts after a line break, or after the first token there is."""
+def prompt_ids(made: Tokenizer, prompt: str, place: RunFolder) -> list[int]:
+    """Ids of the prompt; an empty one starts after a line break, or after the first token there is.
+
+    Raises SpecError with R0403 for characters that are no tokens.
+    """
     try:
         return cast(list[int], made.encode(prompt or "\n").tolist())
     except tokenizer.UnknownCharacters as unknown:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
-from tantra_dsl.diagnostics.training import DataChanged, OtherSpec, at_path
+from tantra_dsl.diagnostics.training import DataChanged, at_path
 from tantra_dsl.semantics.recipe import Recipe
 from tantra_dsl.train import checkpoint, tokenizer
 from tantra_dsl.train.batches import make_batches
@@ -20,9 +20,7 @@ from tantra_dsl.train.checkpoint import Checkpoint
 from tantra_dsl.train.corpus import Corpus, data_facts, load_corpus
 from tantra_dsl.train.curve import curve_of, draw, terminal
 from tantra_dsl.train.device import own_settings, pick_device, pick_precision
-from tantra_dsl.train.differences import weight_differences
 from tantra_dsl.train.files import replace_text, told
-from tantra_dsl.train.folder import RunFolder
 from tantra_dsl.train.loop import Run
 from tantra_dsl.train.metrics import Metrics
 from tantra_dsl.train.objective import can_sample, objective_of
@@ -32,6 +30,9 @@ from tantra_dsl.train.progress import Progress, clock
 from tantra_dsl.train.protocol import Model, RunResult
 from tantra_dsl.train.request import Request
 from tantra_dsl.train.roles import weight_roles
+from tantra_dsl.train.sampling import Choice, continued, prompt_ids
+
+SAMPLE_LENGTH = 300
 
 
 def run(request: Request) -> RunResult:
@@ -52,6 +53,7 @@ def _set_up(request: Request) -> Run:
     objective = objective_of(graph, recipe.span("data"))
     context = context_of(recipe, graph)
     corpus = load_corpus(request.data, objective, recipe, request.bases, request.folder.path)
+    prompt_ids(corpus.tokenizer, recipe.prompt or "", request.folder)
     batches = make_batches(corpus, objective, recipe, context)
     plan = make_plan(recipe, batches)
     loaded = _last_checkpoint(request, corpus)
@@ -134,7 +136,7 @@ def _last_checkpoint(request: Request, corpus: Corpus) -> tuple[Checkpoint, list
 
 def _restore(made: Run, found: Checkpoint, warnings: list[Diagnostic]) -> None:
     """Puts a run where a checkpoint was taken."""
-    load_weights(made.module, found.weights, made.folder)
+    checkpoint.put_weights(made.module, found.weights, made.folder.path)
     state = {name: tensor for name, tensor in found.state.items() if not name.startswith("random/")}
     made.optimizers.load(state)
     checkpoint.restore_random(found.state, made.device)
@@ -147,27 +149,21 @@ def _restore(made: Run, found: Checkpoint, warnings: list[Diagnostic]) -> None:
     made.progress.say(f"resuming after step {made.step}")
 
 
-def load_weights(module: nn.Module, weights: Mapping[str, Tensor], place: RunFolder) -> None:
-    """Copies a checkpoint's weights. Raises SpecError with R0304 where names or shapes differ."""
-    found = weight_differences(module, weights)
-    if found:
-        raise SpecError([OtherSpec(span=at_path(place.path), folder=str(place.path), differences=found)])
-    module.load_state_dict(dict(weights), strict=False)
-
-
 # --- the end -----------------------------------------------------------------------------
 
 
 def _finish(made: Run, request: Request) -> RunResult:
     """Takes the final loss over the whole validation part, draws the curve, and says how to go on."""
     held = None
-    stopped = made.interrupted and made.step < made.plan.steps
+    stopped = made.interrupted and not made.is_over
     if made.plan.recipe.validation and not stopped:
         held = made.evaluate(None)
         if not any("final_validation_loss" in entry for entry in made.metrics.entries):
             made.metrics.log(made.step, {"final_validation_loss": held})
     with told(request.folder.path):
         _show_curve(made, request)
+        if made.plan.recipe.prompt is not None and not stopped:
+            _show_sample(made, request, made.plan.recipe.prompt)
     for line in _last_words(made, held, stopped, can_sample(request.spec.graph())):
         made.progress.say(line)
     return RunResult(made.folder.path, made.step, made.loss, held, made.seconds, stopped, tuple(made.warnings))
@@ -180,6 +176,16 @@ def _show_curve(made: Run, request: Request) -> None:
     draw(curve, request.folder.path)
     if text := terminal(curve):
         made.progress.say(text)
+
+
+def _show_sample(made: Run, request: Request, prompt: str) -> None:
+    """Prints, and keeps as ``sample.txt``, what the model at the end of the run writes after the recipe's prompt."""
+    kept = tokenizer.load(request.folder.tokenizer.read_text())
+    choice = Choice(seed=made.plan.recipe.seed)
+    pieces = continued(made.module, request.spec, kept, prompt, SAMPLE_LENGTH, choice, request.folder)
+    text = prompt + "".join(pieces)
+    replace_text(request.folder.path / "sample.txt", text)
+    made.progress.say(text)
 
 
 def _last_words(made: Run, held: float | None, stopped: bool, samples: bool) -> Iterator[str]:

@@ -29,7 +29,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class FakeSpec:
-    """``model`` holds kind, vocab, context, dim, dropout and break_at; ``train`` the settings as JSON values."""
+    """``model`` holds kind, vocab, context, dim, dropout, break_at and fixed; ``train`` the settings as JSON values."""
 
     model: dict = field(default_factory=dict)
     train: dict = field(default_factory=dict)
@@ -40,7 +40,8 @@ class FakeSpec:
         return self.model.get(key, defaults[key])
 
     def graph(self):
-        inputs = KINDS[self.get("kind")]
+        inputs, fixed = KINDS[self.get("kind")], self.model.get("fixed", ())
+        dropout, smoothing = (0.1 if op in fixed else None for op in ("dropout", "cross_entropy"))
         nodes = [
             Node(
                 name,
@@ -55,8 +56,8 @@ class FakeSpec:
             _weight("table", "embed.weight"), _weight("matrix", "hidden.weight"),
             Node("e", "embedding", (Ref(nodes[0].id), Ref("table")), (), (SCALAR,)),
             Node("h", "linear", (Ref("e"), Ref("matrix")), (("has", ()),), (SCALAR,)),
-            Node("d", "dropout", (Ref("h"),), (("rate", None),), (SCALAR,)),
-            Node("l", "cross_entropy", (Ref("d"), Ref(nodes[0].id)), (("label_smoothing", None),), (SCALAR,)),
+            Node("d", "dropout", (Ref("h"),), (("rate", dropout),), (SCALAR,)),
+            Node("l", "cross_entropy", (Ref("d"), Ref(nodes[0].id)), (("label_smoothing", smoothing),), (SCALAR,)),
         ] if nodes else []  # fmt: skip
         outputs = (("loss", Ref("l")),) if nodes else ()
         return Graph(self.name, "main", {"main": Body("main", "model", tuple(nodes), outputs)},

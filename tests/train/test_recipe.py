@@ -47,7 +47,7 @@ def test_nothing_said_is_the_default_recipe():
 def test_every_key_reaches_the_recipe():
     said = {
         "data": word("shakespeare"), "tokenizer": word("bpe", 512), "split": word("document"), "validation": 0.2,
-        "context": 64, "batch": 8, "accumulate": 2, "steps": 500,
+        "context": 64, "batch": 8, "accumulate": 2, "steps": 500, "time_limit": 60,
         "optimizer": word("muon", 0.03, momentum=0.9, adamw_lr=0.01),
         "schedule": word("wsd", warmup=10, decay=0.5, floor=0.1), "label_smoothing": 0.1, "dropout": 0.2, "clip": None,
         "precision": word("float32"), "compile": True, "seed": 7, "eval_every": 50, "eval_batches": 3, "save_every": 60,
@@ -56,7 +56,7 @@ def test_every_key_reaches_the_recipe():
     recipe, problems = resolve(*said.items())
     assert not problems
     assert recipe == Recipe(
-        DataSource("bundled", "shakespeare"), TokenizerChoice("bpe", 512), "document", 0.2, 64, 8, 2, 500, None,
+        DataSource("bundled", "shakespeare"), TokenizerChoice("bpe", 512), "document", 0.2, 64, 8, 2, 500, None, 60.0,
         OptimizerChoice("muon", 0.03, momentum=0.9, adamw_lr=0.01), ScheduleChoice("wsd", 10, 0.5, 0.1), 0.1, 0.2, None,
         "float32", True, 7, 50, 3, 60, 5, 2, "ROMEO",
     )  # fmt: skip

@@ -11,14 +11,16 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tantra_dsl.diagnostics.core import SpecError
+from tantra_dsl.diagnostics.core import Sink, SpecError
 from tantra_dsl.train import checkpoint, loop, train
 from tantra_dsl.train.folder import RunFolder, locked
 from tantra_dsl.train.metrics import read_metrics
+from tantra_dsl.train.plan import check_effects
 from tests.train import fake_model
 from tests.train.fake_model import FakeModel, FakeSpec
 
@@ -213,6 +215,29 @@ def test_default_folders_are_named_after_the_model(text_file, tmp_path, monkeypa
     assert [str(begin(spec(text_file), None).folder) for _ in range(2)] == ["runs/fake", "runs/fake-2"]
 
 
+def test_a_time_limit_ends_a_slow_run_with_its_schedule(text_file, tmp_path, monkeypatch):
+    clock = [0.0]
+
+    def tick():
+        clock[0] += 5.0
+        return clock[0]
+
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=tick))
+    result = begin(
+        spec(text_file, steps=100, time_limit=50, schedule=["linear", {"warmup": 0}], log_every=1), tmp_path / "run"
+    )
+    assert (result.steps, result.seconds, result.interrupted) == (10, 50.0, False)
+    rates = [entry["lr"] for entry in losses(tmp_path / "run") if "lr" in entry]
+    assert rates == pytest.approx([1e-3 * (1 - done / 10) for done in range(10)])
+    assert go_on(tmp_path / "run").steps == 10
+
+
+def test_a_time_limit_changes_nothing_for_a_fast_run(text_file, tmp_path):
+    begin(spec(text_file), tmp_path / "free")
+    begin(spec(text_file, time_limit=10_000), tmp_path / "limited")
+    assert same_weights(tmp_path / "free", tmp_path / "limited")
+
+
 # --- resuming ----------------------------------------------------------------------------
 
 
@@ -337,6 +362,7 @@ def test_two_processes_cannot_share_a_folder(text_file, tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", f"""
 import sys, time; from pathlib import Path
+from types import SimpleNamespace
 from tantra_dsl.train.folder import RunFolder, locked
 with locked(RunFolder(Path({str(tmp_path / "run")!r}))):
     print("held", flush=True); sys.stdin.read()
@@ -391,7 +417,8 @@ def test_what_is_wrong_with_spec_or_data_leaves_no_folder(text_file, tmp_path, m
 
 def test_what_is_wrong_is_found_before_the_tensor_library_is_loaded(text_file, tmp_path):
     code = """
-import sys; from tantra_dsl.diagnostics.core import SpecError; from tantra_dsl.train.request import check, new_request
+import sys; from tantra_dsl.diagnostics.core import SpecError
+from tantra_dsl.train.request import check, new_request
 from tantra_dsl.graph.model import *; from tantra_dsl.graph.types import *; from tantra_dsl.semantics.recipe import *
 class Spec:
     name = "x"
@@ -408,10 +435,37 @@ except SpecError as error: print(error.diagnostics[0].code, "torch" in sys.modul
     assert done.stdout == "R0202 False\n", done.stderr
 
 
-def test_idle_recipe_keys_are_told(text_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("tantra_dsl.train.plan._idle", lambda recipe, drops, smooths: pytest.fail(f"{drops} {smooths}"))
-    with pytest.raises(pytest.fail.Exception, match="True True"):
-        begin(spec(text_file, dropout=0.5), tmp_path / "run")
+@pytest.mark.parametrize("key", ["dropout", "label_smoothing", "prompt"])
+def test_recipe_keys_that_the_model_leaves_idle_are_told(text_file, key):
+    value = "ROMEO" if key == "prompt" else 0.5
+    kind = "masked" if key == "prompt" else "next_token"
+    asked = spec(text_file, {"kind": kind, "fixed": ["dropout", "cross_entropy"]}, **{key: value})
+    sink = Sink()
+    check_effects(asked.recipe(), asked.graph(), sink)
+    assert [(problem.code, problem.key) for problem in sink] == [("R0211", key)]
+
+
+@pytest.mark.parametrize("key", ["dropout", "label_smoothing", "prompt"])
+def test_recipe_keys_that_have_an_effect_pass(text_file, key):
+    asked = spec(text_file, **{key: "ROMEO" if key == "prompt" else 0.5})
+    sink = Sink()
+    check_effects(asked.recipe(), asked.graph(), sink)
+    assert not sink.items
+
+
+def test_a_prompt_ends_the_run_with_a_sample(text_file, tmp_path):
+    shown = io.StringIO()
+    train(spec(text_file, prompt="two three "), out=tmp_path / "run", progress=shown)
+    sampled = (tmp_path / "run" / "sample.txt").read_text()
+    assert sampled.startswith("two three ")
+    assert len(sampled) > 100
+    assert sampled in shown.getvalue()
+
+
+def test_a_prompt_that_cannot_be_read_is_told_before_training(text_file, tmp_path):
+    (problem,) = fails(lambda: begin(spec(text_file, prompt="☃", tokenizer=["characters"]), tmp_path / "run"))
+    assert problem.code == "R0403"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(text_file, tmp_path, monkeypatch):

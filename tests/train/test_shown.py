@@ -44,7 +44,7 @@ def test_elsewhere_there_is_a_plain_line_now_and_then_and_at_the_end():
     stream = io.StringIO()
     shown = Progress(stream, every=10)
     for step in range(1, 26):
-        shown.show(Status(step, 25, 1.0, None, 1.0, 1.0, 1.0))
+        shown.show(Status(step, 25, 1.0, None, 1.0, 1.0, 1.0), last=step == 25)
     steps = [line.split()[1] for line in stream.getvalue().splitlines()]
     assert steps == ["10/25", "20/25", "25/25"]
 
