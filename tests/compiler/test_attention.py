@@ -13,7 +13,6 @@ from torch import Tensor
 
 from tantra_compiler.emit.lower_attention import choose_attention, is_additive
 from tantra_compiler.emit.programs import Programs
-from tantra_compiler.runtime import attention
 from tantra_compiler.runtime.attention import attend_biased, attend_causal, attend_full, attend_reference
 from tantra_dsl.graph.model import Node
 from tantra_dsl.scalars.evaluate import evaluate
@@ -178,7 +177,6 @@ def test_masks_without_captures_are_computed_once_for_each_length() -> None:
         calls.append(1)
         return k <= q
 
-    attention.dense_bias.cache_clear()
     q, k, v = tensors(5, 5, 2)
     for _ in range(3):
         attend_biased(q, k, v, scale=1.0, mask=counted)

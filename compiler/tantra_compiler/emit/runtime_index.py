@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("cache", "shape", "norms", "positions", "attention", "scans", "experts", "losses", "weights")
+_ORDER = ("remembered", "cache", "shape", "norms", "positions", "attention", "scans", "experts", "losses", "weights")
 PACKAGE = "tantra_compiler.runtime"
 
 

@@ -9,13 +9,13 @@ query without a key gives zeros.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tantra_compiler.runtime.cache import Cache
+from tantra_compiler.runtime.remembered import remembered
 
 Mask = Callable[..., Tensor]
 Score = Callable[..., Tensor]
@@ -141,7 +141,7 @@ def bias_sizes(q: Tensor, k: Tensor) -> tuple[int, int, int, int, torch.device]:
     return q.shape[0], q.shape[2], q.shape[1], k.shape[1], q.device
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def dense_bias(
     mask: Mask | None,
     bias: Score | None,

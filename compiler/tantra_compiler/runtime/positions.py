@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from tantra_compiler.runtime.cache import Cache
+from tantra_compiler.runtime.remembered import remembered
 
 
-@lru_cache(maxsize=64)
+@remembered(64)
 def position_range(start: int, stop: int, device: torch.device) -> Tensor:
     """``start``, ..., ``stop - 1`` as int [stop - start]. Kept, so never written to."""
     with torch.inference_mode(False):
@@ -24,7 +24,7 @@ def positions(x: Tensor, offset: int = 0, cache: Cache | None = None) -> Tensor:
     return position_range(start, start + x.shape[1], x.device)
 
 
-@lru_cache(maxsize=16)
+@remembered(16)
 def position_table(
     program: Callable[[Tensor, Tensor], Tensor], width: int, start: int, stop: int, device: torch.device
 ) -> Tensor:
@@ -48,7 +48,7 @@ _EXPANDED = 2**20
 """Up to so many numbers a table of rotations is written out for every head: the kernels then run along memory."""
 
 
-@lru_cache(maxsize=32)
+@remembered(32)
 def rotation(
     frequency: Frequency,
     width: int,
