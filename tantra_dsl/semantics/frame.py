@@ -17,7 +17,7 @@ from tantra_dsl.semantics.values import POISON, Poison, Tensor, is_number
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import NOWHERE, Span
 
-MAX_NODES = 20_000
+MAX_NODES = 12_000
 MAX_STEPS = 200_000
 MAX_DEPTH = 48
 
@@ -122,9 +122,9 @@ class Frame:
             self.session.report(TooLarge(span=self.user_span(span), what=what, limit=f"{MAX_NODES:,}"))
             raise Abandoned
 
-    def step(self, span: Span) -> None:
-        """Count a step of evaluation; gives up beyond the limit, which definitions that double each other pass."""
-        self.session.steps_left -= 1
+    def step(self, span: Span, count: int = 1) -> None:
+        """Count steps of evaluation; gives up beyond the limit, which definitions that double each other pass."""
+        self.session.steps_left -= count
         if self.session.steps_left < 0:
             what = "the definitions of this model expand to too many expressions"
             self.session.report(TooLarge(span=self.user_span(span), what=what, limit=f"{MAX_STEPS:,}"))

@@ -205,7 +205,7 @@ class Building:
         id = f"{self.name}_{layer}_{tap.replace('.', '_')}" if layer >= 0 else f"{self.name}_input"
         if id in frame.builder.nodes:
             return Tensor(Ref(id), frame)
-        frame.spend(span)
+        frame.step(span, 4)
         return Tensor(frame.builder.input(id, type, "tap", layer=layer, path=tap), frame)
 
 

@@ -139,7 +139,9 @@ CIRCLES = {
     ),
 }
 
-EXTENDS = "model m0 {\n  vocab: 64\n  dim: 16\n  embed: tokens\n  layers: 2 of block { ffn { hidden: 4 } }\n  head: tied\n}"
+EXTENDS = (
+    "model m0 {\n  vocab: 64\n  dim: 16\n  embed: tokens\n  layers: 2 of block { ffn { hidden: 4 } }\n  head: tied\n}"
+)
 UNFOLDING = {
     "same in same": chain(EXTENDS, "model m@ extends m< { layers: (same, same) }"),
     "same plus same": chain(EXTENDS, "model m@ extends m< { dim: same + same }"),

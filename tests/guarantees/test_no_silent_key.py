@@ -12,9 +12,9 @@ from tantra_dsl.diagnostics.core import SpecError
 from tantra_dsl.graph.hash import full_hash
 from tantra_dsl.resources import specs_path
 from tantra_dsl.semantics.binding import parameters
+from tantra_dsl.semantics.builders.table import PRIMITIVES
 from tantra_dsl.semantics.concerns import START, concern
 from tantra_dsl.semantics.library import prelude
-from tantra_dsl.semantics.builders.table import PRIMITIVES
 from tantra_dsl.semantics.values import Function
 from tantra_dsl.syntax.tree import Definition
 from tests.guarantees.components import LIBRARY, model

@@ -108,7 +108,9 @@ def test_a_ladder_of_files_is_read_once_each(tmp_path: Path) -> None:
     assert check(tmp_path, tiny=top, a0="let a: 3\n", b0="let b: 3\n", **steps) == []
 
 
-@pytest.mark.parametrize("path", ["../outside.tantra", "/etc/outside.tantra", "link.tantra", "below/../../outside.tantra"])
+@pytest.mark.parametrize(
+    "path", ["../outside.tantra", "/etc/outside.tantra", "link.tantra", "below/../../outside.tantra"]
+)
 def test_no_file_outside_the_folder_is_opened(path: str, tmp_path: Path) -> None:
     (tmp_path / "outside.tantra").write_text("not a spec at all $$$")
     folder = tmp_path / "folder"
