@@ -220,6 +220,7 @@ WIRINGS = (
     | changes("pre", "wiring: pre(@)", "", norm=("rms", "layernorm"))
     | changes("sandwich", "wiring: sandwich(@)", "", norm=("rms", "layernorm"))
     | changes("deepnorm", "wiring: deepnorm(@)", "norm: rms, alpha: 2", norm=("rms", "layernorm"), alpha=("2", "3"))
+    | changes("parallel", "wiring: parallel(@)", "", norm=("rms", "layernorm"))
     | changes("gated", "wiring: gated(@)", "", norm=("rms", "layernorm"))
 )
 

@@ -12,7 +12,7 @@ from tantra_dsl.diagnostics.core import SpecError
 from tantra_dsl.graph.hash import full_hash
 from tantra_dsl.resources import specs_path
 from tantra_dsl.semantics.binding import parameters
-from tantra_dsl.semantics.builders.table import PRIMITIVES
+from tantra_dsl.semantics.builders.table import PRIMITIVES as BUILT_IN
 from tantra_dsl.semantics.concerns import START, concern
 from tantra_dsl.semantics.library import prelude
 from tantra_dsl.semantics.values import Function
@@ -43,7 +43,7 @@ def test_every_parameter_of_the_library_is_tried() -> None:
 
 
 def test_every_setting_of_every_primitive_is_tried() -> None:
-    assert set(PRIMITIVES) == {f"{item.name}.{key.rstrip('*')}" for item in PRIMITIVES for key, _ in item.params}
+    assert set(PRIMITIVES) == {f"{item.name}.{key.rstrip('*')}" for item in BUILT_IN for key, _ in item.params}
 
 
 @pytest.mark.parametrize("key", EVERY)
