@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.base import Pass, run_passes
@@ -48,12 +48,29 @@ def compile_graph(graph: Graph, options: CompileOptions | None = None) -> nn.Mod
     options = options or CompileOptions()
     source = emit_source(graph, options)
     model_class = load_source(source, graph.name)
-    with torch.device(options.device if options.seed is None else "meta"):
-        model: nn.Module = model_class()
+    if options.seed is None and options.device != "meta":
+        with torch.device(options.device):
+            return model_class()
+    model = made_without_starts(model_class)
     if options.seed is not None and options.device != "meta":
         model = model.to_empty(device=options.device)
         model.init_weights(options.seed)  # type: ignore[operator]
     return model
+
+
+def made_without_starts(model_class: type[nn.Module]) -> nn.Module:
+    """A model on the meta device, without torch's own starts: on that device they take seconds and do nothing."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class LeaveAsTheyAre(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__module__", None) == "torch.nn.init":
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), LeaveAsTheyAre():
+        return model_class()
 
 
 def graph_digest(graph: Graph) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -85,3 +87,14 @@ def test_decay_is_left_off_where_the_spec_says() -> None:
 def test_meta_device_takes_no_memory() -> None:
     model = compile_graph(CASES["llama"], CompileOptions(device="meta"))
     assert all(weight.is_meta for weight in model.parameters())
+
+
+def test_compiling_loads_no_tracing_compiler() -> None:
+    program = (
+        "import sys, tantra_dsl\n"
+        "from tantra_compiler import CompileOptions, compile_graph\n"
+        "compile_graph(tantra_dsl.load('llama3_405b').graph(), CompileOptions(device='meta'))\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert shown.stdout.decode() == "False\n", shown.stderr.decode()
