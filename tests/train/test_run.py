@@ -199,6 +199,15 @@ def test_auto_precision_goes_by_the_chip(monkeypatch):
         assert device.pick_precision("float32", torch.device("cpu")) == "float32"
 
 
+def test_compile_goes_through_torch_compile(text_file, tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function: compiled.append(function) or function)
+    begin(spec(text_file, compile=True), tmp_path / "run")
+    assert [function.__name__ for function in compiled] == ["loss"]
+    begin(spec(text_file), tmp_path / "eager")
+    assert len(compiled) == 1
+
+
 def test_plain_lines_are_shown_without_a_terminal(text_file, tmp_path):
     shown = io.StringIO()
     train(spec(text_file, steps=40), out=tmp_path / "run", progress=shown)
