@@ -18,7 +18,8 @@ def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = No
 
 def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float) -> Tensor:
     """``x / sqrt(mean(x ** 2) + eps)``, times ``weight`` (Zhang & Sennrich 2019)."""
-    if weight is not None and x.is_cpu and x.dtype in (torch.float32, torch.bfloat16):
+    trains = torch.is_grad_enabled() and x.dtype in (torch.float32, torch.bfloat16)
+    if weight is not None and x.is_cpu and trains:
         return RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return, no-untyped-call]
     return F.rms_norm(x, x.shape[-1:], weight if weight is None else weight.to(x.dtype), eps)
 
