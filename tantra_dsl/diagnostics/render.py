@@ -1,10 +1,10 @@
 """Diagnostics as text for a terminal, and as JSON.
 
-    gpt2.tantra:4:7: error[S0112]: nothing stands between `dim` and `768`
-      |
-    4 |   dim 768
-      |       ^^^
-      = help: to set a key, write `dim: 768`
+gpt2.tantra:4:7: error[S0112]: nothing stands between `dim` and `768`
+  |
+4 |   dim 768
+  |       ^^^
+  = help: to set a key, write `dim: 768`
 """
 
 from __future__ import annotations

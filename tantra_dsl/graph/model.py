@@ -2,29 +2,30 @@
 
 A body is a straight list of nodes in topological order. Structure is in four ops:
 
-- ``input``: attrs ``name``, ``kind``. Kinds: ``tensor``; ``param`` (a weight owned further out);
-  ``module`` (a body instance owned further out; its type list is empty); ``tap`` (a tensor of an earlier layer of
-  the enclosing stack; attrs ``layer`` = an int, the absolute index, or -1 for the stack's own input; ``path``).
-  In the root body all inputs are ``tensor`` and carry attr ``spec``, an ``InputSpec``.
+- ``input``: attrs ``name``, ``kind``. Kinds: ``tensor``; ``param`` (a weight owned further out); ``module`` (a body
+  instance owned further out; its type list is empty); ``tap`` (a tensor of an earlier layer of the enclosing stack;
+  attrs ``layer`` = an int, the absolute index, or -1 for the stack's own input; ``path``). In the root body all
+  inputs are ``tensor`` and carry attr ``spec``, an ``InputSpec``.
 - ``param``: attrs ``name`` (its path below this body, e.g. ``q.weight``), ``init`` (an ``Init``), ``decay`` (bool:
-  whether weight decay applies). Its single output type is the weight's. With attr ``trained`` = False it is state that no
-  gradient reaches (a buffer): in the ``state_dict``, but not among the parameters.
-- ``call``: attrs ``body`` (a ``BodyRef``), ``name`` (path part of the instance, e.g. ``attention``) and
-  ``instance``: ``own`` (the weights live here, under ``name``) or ``given`` (the first input is a ``module`` node
-  and the weights live there; the remaining inputs are the arguments). Inputs match the body's ``input`` nodes in order.
+  whether weight decay applies). Its single output type is the weight's. With attr ``trained`` = False it is state
+  that no gradient reaches (a buffer): in the ``state_dict``, but not among the parameters.
+- ``call``: attrs ``body`` (a ``BodyRef``), ``name`` (path part of the instance, e.g. ``attention``) and ``instance``:
+  ``own`` (the weights live here, under ``name``) or ``given`` (the first input is a ``module`` node and the weights
+  live there; the remaining inputs are the arguments). Inputs match the body's ``input`` nodes in order.
 - ``instance``: creates a shared body instance called ``name`` (attr ``body``) without calling it; output is a module.
-- ``weight``: a weight of a shared instance as a tensor, e.g. a tied embedding: its input is an ``instance`` node (or a ``module``
-  input), attr ``path`` the weight's path below the instance (``tokens.weight``).
+- ``weight``: a weight of a shared instance as a tensor, e.g. a tied embedding: its input is an ``instance`` node (or
+  a ``module`` input), attr ``path`` the weight's path below the instance (``tokens.weight``).
 - ``stack``: applies layers one after another to a stream. attrs: ``name``, ``runs`` (tuple of (BodyRef, count): the
-  pattern), ``count`` (total; the pattern is cycled to it), ``shared`` (True: layers with the same BodyRef have one set of
-  weights, stored under ``name.<index of first use>``), ``extras`` (names of inputs 1..). inputs: (x, *extras). Each layer
-  body has input ``x`` first, then ``input`` nodes whose ``name`` picks an extra, or ``tap`` inputs. Weights of layer
-  ``i`` live under ``name.i``.
+  pattern), ``count`` (total; the pattern is cycled to it), ``shared`` (True: layers with the same BodyRef have one
+  set of weights, stored under ``name.<index of first use>``), ``extras`` (names of inputs 1..). inputs: (x, *extras).
+  Each layer body has input ``x`` first, then ``input`` nodes whose ``name`` picks an extra, or ``tap`` inputs.
+  Weights of layer ``i`` live under ``name.i``.
 
-A body may have ``taps``; every call of it then gives them as further outputs, after its own, and the call's ``types`` list them.
+A body may have ``taps``; every call of it then gives them as further outputs, after its own, and the call's ``types``
+list them.
 
-Weight paths are the dotted join of names from the root, and are the ``state_dict`` keys of the compiled module.
-All other ops are primitives and are described in ``graph/ops.py``.
+Weight paths are the dotted join of names from the root, and are the ``state_dict`` keys of the compiled module. All
+other ops are primitives and are described in ``graph/ops.py``.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class BodyRef:
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """How a weight starts. ``kind`` and ``values``:
+    """How a weight starts: ``kind`` and ``values``.
 
     ``normal`` (mean, std), ``truncated_normal`` (mean, std, low, high in units of std), ``uniform`` (low, high),
     ``constant`` (value), ``xavier_uniform`` (gain), ``xavier_normal`` (gain), ``kaiming_uniform`` (a),
@@ -70,8 +71,10 @@ class Init:
 class InputSpec:
     """What a root input holds.
 
-    ``kind``: ``tokens`` (int[batch, time], below ``limit``), ``labels`` (the same, -100 = ignore), ``ids`` (int[batch, time]
-    below ``limit``), ``per_token`` (int[batch, time] field), ``per_sequence`` (int[batch] field), ``class`` (int[batch] below
+    ``kind``: ``tokens`` (int[batch, time], below ``limit``), ``labels`` (the same, -100 = ignore), ``ids``
+    (int[batch, time]
+    below ``limit``), ``per_token`` (int[batch, time] field), ``per_sequence`` (int[batch] field), ``class``
+    (int[batch] below
     ``limit``), ``pixels`` (float[batch, channels, height, width]), ``features`` (float[batch, time, width]).
     """
 
@@ -116,7 +119,8 @@ class Node:
 class Body:
     """The resolved content of a module, block or model: inputs, equations, outputs.
 
-    ``key`` is unique in the graph; ``definition`` is the name in the language (``attention``). ``outputs`` pairs a name with
+    ``key`` is unique in the graph; ``definition`` is the name in the language (``attention``). ``outputs`` pairs a
+    name with
     a ref: a module's results (``out`` when single); in the root, ``output`` (or the names returned) and ``loss``.
     ``taps`` are tensors that later layers of a stack read, by path.
     """

@@ -68,9 +68,14 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
     inputs = input_names(definition)
     if not inputs or inputs[0] not in binding.inputs:
         return POISON if binding.spoiled else function
-    if not require(binding, function, frame, expr.span) or binding.spoiled:
+    if not require(binding, function, frame, expr.span):
         return POISON
     name = label or frame.site(expr, function.name)
+    if binding.spoiled:
+        # What else is wrong inside is told all the same.
+        with frame.session.guess():
+            elaborate(function, binding, frame, name, expr.span)
+        return POISON
     made = elaborate(function, binding, frame, name, expr.span)
     if made is None or made.spoiled:
         return POISON

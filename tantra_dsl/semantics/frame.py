@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from tantra_dsl.diagnostics.core import Diagnostic, Note, Sink
-from tantra_dsl.diagnostics.semantics import CircularDefinition, NameClash, ShapeMismatch, TooLarge
+from tantra_dsl.diagnostics.semantics import (
+    BadArithmetic,
+    CircularDefinition,
+    ExpectationFailed,
+    NameClash,
+    ShapeMismatch,
+    StreamChanged,
+    TooLarge,
+    WrongType,
+)
 from tantra_dsl.graph.build import BodyBuilder
 from tantra_dsl.graph.model import Attr, Body, Ref
 from tantra_dsl.graph.rules import ShapeError
@@ -45,12 +55,24 @@ class Session:
     defaults: dict[str, Thunk] = field(default_factory=dict)
     nodes_left: int = MAX_NODES
     steps_left: int = MAX_STEPS
+    guessing: bool = False
+    """Whether something broken has a stand-in, so that mistakes elsewhere are found; figures mean nothing then."""
     numbers: dict[str, int] = field(default_factory=dict)
 
     def report(self, diagnostic: Diagnostic) -> Poison:
         """Collect a mistake and return poison, to stand for the value that is missing."""
-        self.sink.add(diagnostic)
+        if not self.guessing or _independent(diagnostic):
+            self.sink.add(diagnostic)
         return POISON
+
+    @contextmanager
+    def guess(self) -> Iterator[None]:
+        """Elaborate what is known to be wrong, for the mistakes that are there whatever it should have been."""
+        before, self.guessing = self.guessing, True
+        try:
+            yield
+        finally:
+            self.guessing = before
 
     def keep(self, body: Body, wanted: str) -> str:
         """Store a finished body, or find the equal one that is there; returns its key."""
@@ -64,6 +86,13 @@ class Session:
             self.index[content] = key
             self.bodies[key] = Body(key, body.definition, body.nodes, body.outputs, (), body.origin)
         return key
+
+
+def _independent(diagnostic: Diagnostic) -> bool:
+    """Whether a mistake is one whatever the figures and shapes around it are."""
+    if isinstance(diagnostic, WrongType):
+        return not diagnostic.got.startswith(("the number", "a tensor"))
+    return not isinstance(diagnostic, ShapeMismatch | StreamChanged | BadArithmetic | ExpectationFailed | TooLarge)
 
 
 class Frame:

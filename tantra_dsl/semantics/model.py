@@ -38,6 +38,8 @@ from tantra_dsl.semantics.values import (
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.source import Span
 
+STAND_IN = 2**6 * 3**2 * 5 * 7
+"""What a figure that cannot be told is taken for while the rest is checked; most numbers of heads divide it."""
 FACTS = ("vocab", "context", "dim", "init", "residual_init", "norm")
 SHORT = ("embed", "layers", "final_norm", "head", "objective")
 KEYS = (*FACTS, *SHORT)
@@ -136,6 +138,7 @@ def elaborate(
             _report_idle(session)
         if outputs is not None and not sink.errors:
             result.graph = _graph(definition, outputs, scope, frame)
+        assert result.graph is not None or sink.errors, "a model is sound or its mistakes are told"
     except (Abandoned, RecursionError) as stopped:
         if isinstance(stopped, RecursionError):
             from tantra_dsl.diagnostics.semantics import TooLarge
@@ -301,12 +304,14 @@ class _Model:
 
     def _check_fact(self, name: str, thunk: Thunk, entry: tree.Entry) -> None:
         def check(value: Value) -> Value:
-            if value is POISON or (isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9):
+            if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9:
                 return value
-            report = WrongType(
-                span=entry.value.span, wanted="a positive whole number", got=describe(value), where=f"`{name}`"
-            )
-            return self.session.report(report)
+            if value is not POISON:
+                wanted = "a positive whole number"
+                place = entry.value.span
+                self.session.report(WrongType(span=place, wanted=wanted, got=describe(value), where=f"`{name}`"))
+            self.session.guessing = True
+            return STAND_IN
 
         thunk.check = check
 
@@ -430,17 +435,25 @@ class _Model:
         stream = self._stream_input()
         if stream is None:
             return POISON
-        x: Value = self._apply(
-            "embed", stream, evaluate.lookup("embed", self.keys["embed"].span, self.scope, self.frame)
-        )
+        embed = evaluate.lookup("embed", self.keys["embed"].span, self.scope, self.frame)
+        x = self._or_stand_in(self._apply("embed", stream, embed))
         for key in ("layers", "final_norm", "head"):
             if key in self.keys:
-                x = self._apply(key, x, None)
+                x = self._or_stand_in(self._apply(key, x, None))
             if key != "head":
                 self.scope.bind_value("hidden", x)
         if "head" in self.keys:
             self.scope.bind_value("logits", x)
         return x
+
+    def _or_stand_in(self, x: Value) -> Value:
+        """``x``, or where it is broken a stream to go on with, so that mistakes further on are told, too."""
+        if x is not POISON:
+            return x
+        self.session.guessing = True
+        dims = (*(Dim(name, Size.symbol(name)) for name in ("batch", "time")), Dim("dim", Size.of(STAND_IN)))
+        id = self.frame.builder.free_id("stand_in")
+        return Tensor(self.frame.builder.input(id, TensorType(dims)), self.frame)
 
     def _apply(self, key: str, x: Value, callee: Value) -> Value:
         entry = self.keys[key]

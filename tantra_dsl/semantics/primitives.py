@@ -209,33 +209,34 @@ def _take_tensors(callee: Function, application: Application) -> list[Bound] | N
 
 
 def _take_params(rest: list[Bound], application: Application) -> bool:
-    primitive = application.primitive
-    names = [name for name, _ in primitive.params]
+    owner, names = application.primitive.name, [name for name, _ in application.primitive.params]
     report = application.frame.session.report
     variadic = bool(names) and names[-1].endswith("*")
+    sound = True
     for argument in rest:
         free = [name for name in names if name not in application.thunks]
         if argument.name is not None and argument.name not in names:
-            argument.thunk.read = True
-            report(UnknownKey(span=argument.span, key=argument.name, owner=primitive.name, candidates=tuple(names)))
-            return False
-        if argument.name is None and variadic and free == [names[-1]]:
+            argument.thunk.read, sound = True, False
+            report(UnknownKey(span=argument.span, key=argument.name, owner=owner, candidates=tuple(names)))
+        elif argument.name is None and variadic and free == [names[-1]]:
             application.thunks.setdefault(f"{names[-1]}{len(application.thunks)}", argument.thunk)
-            continue
-        if argument.name is None and not free:
-            argument.thunk.read = True
-            report(
-                TooManyArguments(
-                    span=argument.span, owner=primitive.name, reason=f"takes at most {len(names)} settings"
-                )
-            )
-            return False
-        application.thunks[argument.name or free[0]] = argument.thunk
+        elif argument.name is None and not free:
+            argument.thunk.read, sound = True, False
+            reason = f"takes at most {len(names)} setting{'' if len(names) == 1 else 's'}"
+            report(TooManyArguments(span=argument.span, owner=owner, reason=reason))
+        else:
+            application.thunks[argument.name or free[0]] = argument.thunk
+    return sound and _complete(application)
+
+
+def _complete(application: Application) -> bool:
+    primitive = application.primitive
     missing = tuple(
         name.rstrip("*") for name, default in primitive.params if default is REQUIRED and not _given(name, application)
     )
     if missing:
-        report(MissingKey(span=application.frame.user_span(application.span), owner=primitive.name, missing=missing))
+        place = application.frame.user_span(application.span)
+        application.frame.session.report(MissingKey(span=place, owner=primitive.name, missing=missing))
     return not missing
 
 

@@ -259,7 +259,5 @@ class File(Node):
     members: tuple[Member, ...]
 
 
-Expr = (
-    Number | String | Name | ListExpr | Tuple | Unary | Binary | If | Index | Attribute | Call | Definition
-)
+Expr = Number | String | Name | ListExpr | Tuple | Unary | Binary | If | Index | Attribute | Call | Definition
 Member = Entry | Item | Let | Share | Input | Assign | Return | Expect | Remove | Use | Definition

@@ -1,4 +1,4 @@
-"""Specs that try to take more time or memory than they deserve; ``HOSTILE`` maps what they do to the text and its codes."""
+"""Specs that try to take more time or memory than they deserve; ``HOSTILE`` gives the text and the codes of each."""
 
 from __future__ import annotations
 
