@@ -1,4 +1,4 @@
-"""No leak: each way for a position to see its target is caught and its sublayer named; masked tokens may look anywhere."""
+"""No leak: each way for a position to see its target is caught and its sublayer named."""
 
 from __future__ import annotations
 
