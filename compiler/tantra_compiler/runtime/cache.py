@@ -45,9 +45,9 @@ class Cache:
     def append(self, x: Tensor) -> Tensor:
         """All that the next place has seen along time, ``x`` [batch, time, ...] put last."""
         kept: Tensor = self.state(lambda: _room_for(x, self.max_length))
-        stop = self.start + x.shape[1]
-        kept[:, :, self.start : stop] = _time_inside(x.detach())
-        return _time_outside(kept[:, :, :stop])
+        new = x.shape[1]
+        kept.narrow(2, self.start, new).copy_(_time_inside(x.detach() if x.requires_grad else x))
+        return _time_outside(kept.narrow(2, 0, self.start + new))
 
 
 def _time_inside(x: Tensor) -> Tensor:

@@ -77,6 +77,24 @@ def rotation(
         return tables[0].to(dtype).contiguous(), tables[1].to(dtype).contiguous()
 
 
+@remembered(64)
+def rotation_between(
+    start: int,
+    stop: int,
+    frequency: Frequency,
+    width: int,
+    factor: float,
+    interleaved: bool,
+    heads: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> tuple[Tensor, Tensor]:
+    """``rotation`` of the positions from ``start`` up to ``stop``; one token's serves all layers."""
+    length = max(256, 1 << (stop - 1).bit_length())
+    cos, sin = rotation(frequency, width, factor, interleaved, heads, length, device, dtype)
+    return cos[start:stop], sin[start:stop]
+
+
 def partners(x: Tensor, interleaved: bool) -> Tensor:
     """Channels x [..., width] with the two of each pair exchanged."""
     if interleaved:
@@ -98,9 +116,8 @@ def rope(
     Pair j turns by ``frequency(j)`` per position: channels (j, j + width / 2), or (2j, 2j + 1) when interleaved.
     """
     start = 0 if cache is None else cache.start
-    stop = start + x.shape[1]
-    length = max(256, 1 << (stop - 1).bit_length())
-    cos, sin = rotation(frequency, width, factor, interleaved, x.shape[2], length, x.device, x.dtype)
+    span = (start, start + x.shape[1])
+    cos, sin = rotation_between(*span, frequency, width, factor, interleaved, x.shape[2], x.device, x.dtype)
     turned = x if width == x.shape[-1] else x[..., :width]
-    result = torch.addcmul(turned * cos[start:stop], partners(turned, interleaved), sin[start:stop])
+    result = torch.addcmul(turned * cos, partners(turned, interleaved), sin)
     return result if width == x.shape[-1] else torch.cat([result, x[..., width:]], dim=-1)
