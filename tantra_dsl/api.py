@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,7 +200,15 @@ class Spec:
                     continue
                 if isinstance(member, tree.Definition | tree.Let | tree.Share) and member.name:
                     members[member.name] = member
-        return [*members.values(), self.merged]
+        return [*members.values(), self._without_set_aside()]
+
+    def _without_set_aside(self) -> tree.Definition:
+        """The merged model; what it expected of itself is left out once it was changed from outside."""
+        body = self.merged.body
+        if not self._elaborated.changed or not isinstance(body, tree.Body):
+            return self.merged
+        kept = tuple(member for member in body.members if not isinstance(member, tree.Expect))
+        return replace(self.merged, body=replace(body, members=kept))
 
     def source(self, *, standalone: bool = False) -> str:
         """The PyTorch source of the model; ``standalone`` needs only torch. Raises SpecError."""
