@@ -11,6 +11,7 @@ import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.extend as extend
 import tantra_dsl.semantics.inline as inline
 import tantra_dsl.semantics.naming as naming
+import tantra_dsl.semantics.programs as programs
 import tantra_dsl.semantics.references as references
 import tantra_dsl.semantics.shared as shared
 import tantra_dsl.semantics.stacks as stacks
@@ -67,7 +68,7 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
     binding = bind(function, function.arguments, frame, expr.span)
     inputs = input_names(definition)
     if not inputs or inputs[0] not in binding.inputs:
-        return POISON if binding.spoiled else function
+        return function
     if not require(binding, function, frame, expr.span):
         return POISON
     name = label or frame.site(expr, function.name)
@@ -75,11 +76,26 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
         # What else is wrong inside is told all the same.
         with frame.session.guess():
             elaborate(function, binding, frame, name, expr.span)
+        _examine(binding, parameters(definition), frame)
         return POISON
     made = elaborate(function, binding, frame, name, expr.span)
     if made is None or made.spoiled:
+        _examine(binding, parameters(definition), frame)
         return POISON
     return place(made, name, expr.span, frame)
+
+
+def _examine(binding: Binding, declared: Mapping[str, tree.Parameter], frame: Frame) -> None:
+    """Tell the mistakes in settings that were not reached because something before them was wrong."""
+    with frame.session.guess():
+        for name, thunk in binding.params.items():
+            choices = declared[name].choices
+            if thunk.read or thunk.known:
+                continue
+            if choices in (("mask",), ("score",)):
+                programs.resolve(thunk, "mask" if choices == ("mask",) else "score", frame, 1)
+            elif choices and choices != ("fn",):
+                evaluate.force(thunk, frame)
 
 
 def _applied_to_each(function: Function, expr: tree.Expr, frame: Frame) -> tuple[Value, ...] | None:

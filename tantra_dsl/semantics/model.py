@@ -13,6 +13,7 @@ import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
 from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, Redefined, UnknownKey, WrongType
+from tantra_dsl.diagnostics.syntax import DuplicateName
 from tantra_dsl.graph.model import Graph, InputSpec
 from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
@@ -36,6 +37,7 @@ from tantra_dsl.semantics.values import (
     is_callable,
 )  # fmt: skip
 from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.duplicates import head
 from tantra_dsl.syntax.source import Span
 
 STAND_IN = 2**6 * 3**2 * 5 * 7
@@ -289,10 +291,14 @@ class _Model:
     def _bind_facts(self) -> None:
         init = tree.Name("init", span=self.definition.span)
         self.session.defaults = {"init": Thunk.of(NORMAL), "residual_init": Thunk(init, self.scope, self.frame)}
+        own = {m.name: m for m in self.members if isinstance(m, tree.Definition | tree.Let | tree.Share | tree.Input)}
         for name in FACTS:
             entry = self.keys.get(name)
             if entry is None:
                 continue
+            if name in own:
+                place, first = sorted((head(own[name]), head(entry)), key=lambda span: span.start)[::-1]
+                self.session.report(DuplicateName(span=place, name=name, what="the name", first=first))
             thunk = Thunk(entry.value, self.scope, self.frame)
             self.scope.bind(name, thunk)
             if name in ("vocab", "context", "dim"):

@@ -60,6 +60,8 @@ def _weight(value: InstancePath, frame: Frame, span: Span) -> Value:
     found = shared.weight(value.instance, value.path, frame, span)
     if found is not None:
         return found
+    if value.instance.body is None and frame.session.sink.errors:
+        return POISON
     path = ".".join((value.instance.name, *value.path))
     names = shared.weight_names(value.instance)
     return frame.session.report(

@@ -62,7 +62,7 @@ class Automaton:
         self.tokens: list[Token] = []
         self.groups: Groups | None = None
         self.failed = False
-        self.resumed = (-1, -1)
+        self.resumed = -1  # the last token that reading went on with: it never goes on at an earlier one
 
     def run(self, tokens: list[Token], end: int) -> Any:
         """The value of the whole text (lists of what could be read, after a mistake)."""
@@ -121,16 +121,20 @@ class Automaton:
 
             diagnostic, resume = Explainer(self.table, self.spot)(tokens, index, states)
             self.report(diagnostic)
-        dropped = self._drop_member(states, values)
-        boundary = self._boundary(min(resume, index), index, states[-1])
+        dropped = self._drop_member(index, states, values)
+        boundary = self._boundary(resume, index, states[-1])
         opens_body = any(isinstance(part, tuple) and part[:1] in (("DEFINE",), ("BLOCK",)) for part in dropped)
         if opens_body:
             self._read_inside(index, boundary)
         return boundary
 
-    def _drop_member(self, states: list[int], values: list[Any]) -> list[Any]:
-        """Unwind to where a member may start; gives the dropped values."""
-        keep = len(states) - 1
+    def _drop_member(self, index: int, states: list[int], values: list[Any]) -> list[Any]:
+        """Unwind to where a member of the body around the token may start; gives the dropped values."""
+        assert self.groups is not None
+        brace = self.groups.enclosing_brace(self.tokens, index)
+        opened = [at for at, value in enumerate(values) if isinstance(value, tuple) and value[0] == "LBRACE"]
+        outer = [at for at in opened if brace >= 0 and values[at][2] <= self.tokens[brace][2]]
+        keep = opened[len(outer)] if len(outer) < len(opened) else len(values)  # a closed body may wait unreduced
         while "member" not in self.table.states[states[keep]]:
             keep -= 1
         dropped = values[keep:]
@@ -150,12 +154,12 @@ class Automaton:
             if first and groups.around[index] == brace and self._can_resume(index, failed_at, row):
                 break
             index = groups.partner.get(index, index) + 1
-        self.resumed = (index, state)
+        self.resumed = max(index, self.resumed)
         return index
 
     def _can_resume(self, index: int, failed_at: int, row: dict[str, int]) -> bool:
         token = self.tokens[index]
-        if self.resumed[0] == index:
+        if index <= self.resumed:
             return False
         starts_member = row.get(token[0]) is not None and token[0] not in ("COMMA", "SEMICOLON")
         return starts_member and (index != failed_at or token[4])

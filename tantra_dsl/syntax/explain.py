@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from tantra_dsl.diagnostics.core import Diagnostic, one_of
 from tantra_dsl.diagnostics.syntax import EqualInArguments, ForeignSpelling, MissingValue, Unexpected
@@ -39,13 +39,11 @@ class Explainer:
             if found := slip(tokens, index):
                 return found
         token = tokens[index]
-        expected = describe_expected({name for name in self._terminals() if self.accepts(states, name)})
+        terminals = {name for row in self.table.states for name in row if name.isupper()}
+        expected = describe_expected({name for name in terminals if self.accepts(states, name)})
         advice = _advice(tokens, index)
         span = self._span(token, tokens[index - 1] if index else None)
         return Unexpected(span=span, found=describe(token), expected=expected, advice=advice), index
-
-    def _terminals(self) -> Iterator[str]:
-        yield from {name for row in self.table.states for name in row if name.isupper()}
 
     def accepts(self, states: list[int], terminal: str) -> bool:
         """Whether the automaton could take ``terminal`` next."""

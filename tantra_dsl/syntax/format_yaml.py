@@ -190,10 +190,9 @@ class YamlFormat:
 
     def _inside(self, start: str, opening: str, node: _Node, indent: int) -> list[str]:
         assert node.body is not None and node.region is not None
-        as_mapping = _is_mapping(node.body)
-        lines = (self._mapping if as_mapping else self._list)(node.body, node.region, indent + 1)
-        if not node.body:
-            return [f"{start} {{}}{opening}", *lines]
+        if not node.body:  # a comment in an empty body follows it
+            return [f"{start} {{}}{opening}", *self._mapping((), node.region, indent)]
+        lines = (self._mapping if _is_mapping(node.body) else self._list)(node.body, node.region, indent + 1)
         return [start + opening, *lines]
 
     def _has_comment(self, region: Span) -> bool:

@@ -16,7 +16,7 @@ _OPERAND_FOLLOWS = re.compile(rf"[ \t]*\(|[ \t]+{_NOT_RESERVED}[A-Za-z_]")
 _STRING_FOLLOWS = re.compile(rf'[ \t]*"|[ \t]+{_NOT_RESERVED}[A-Za-z_]')
 _VALUE_FOLLOWS = re.compile(r'[ \t]+(?:(?!(?:then|else|and|or|of|extends)\b)[A-Za-z_0-9("\[])')
 _ROUND_FOLLOWS = re.compile(r"[ \t]*\(")
-_BRACKET_FOLLOWS = re.compile(r"[ \t]*[({]")
+_BRACKET_FOLLOWS = re.compile(r"[ \t]*\(|(?:[ \t\r\n]|#[^\n]*)*\{")
 _LABEL_FOLLOWS = re.compile(rf"[ \t]+{_NAME}[ \t]*(?::|=(?!=))")
 TARGETS = re.compile(rf"{_NAME}(?:[ \t]*,[ \t]*{_NOT_RESERVED}{_NAME}){{0,{_MAX_TARGETS}}}[ \t]*=(?!=)")
 

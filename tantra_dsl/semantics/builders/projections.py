@@ -18,6 +18,8 @@ def linear(a: Application) -> Value:
     given = a.tensor("weight") if "weight" in a.thunks else None
     if given is not None:
         return a.add("linear", [a.tensors[0], given], has=())
+    if a.poisoned:
+        return POISON
     if "out" not in a.thunks:
         return a.frame.session.report(MissingKey(span=a.frame.user_span(a.span), owner="linear", missing=("out",)))
     out, width = a.whole("out"), width_of(a)
