@@ -6,6 +6,7 @@ Reading opens files only inside the folder of the spec that was asked for and am
 from __future__ import annotations
 
 import os
+import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -84,7 +85,7 @@ class Reader:
 
         Messages call it ``shown``, or by its path.
         """
-        real = path.resolve()
+        real = Path(os.path.realpath(path))
         if real in self.units:
             return self.units[real]
         source = read_source(path, self.sink)
@@ -121,7 +122,7 @@ class Reader:
         if unit.path is None or root is None:
             self.sink.add(PathOutside(span=member.span, path=member.path, root="a spec given as text"))
             return
-        target = (unit.path.parent / member.path).resolve()
+        target = Path(os.path.realpath(unit.path.parent / member.path))
         if Path(member.path).is_absolute() or not target.is_relative_to(root):
             self.sink.add(PathOutside(span=member.span, path=member.path, root=root.name or str(root)))
         elif target in self.open:

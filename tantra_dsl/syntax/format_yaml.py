@@ -125,10 +125,13 @@ class YamlFormat:
         blank = [""] if (after or before) and self.comments.blank_before(span.start) else []
         trailing = self.comments.take_on_line(span.end, following)
         place = _opening_line(lines)
-        if trailing and "#" in lines[place] and lines[place].endswith(tuple(c.text for c in self.comments.items)):
+        if trailing and (lines[place].endswith("|-") or self._ends_in_comment(lines[place])):
             before, trailing = [*before, _STEP * indent + trailing.strip()], ""
         lines = [line + trailing if index == place else line for index, line in enumerate(lines)]
         return [*before, *blank, *lines]
+
+    def _ends_in_comment(self, line: str) -> bool:
+        return "#" in line and line.endswith(tuple(comment.text for comment in self.comments.items))
 
     def _comments(self, start: int, end: int, pad: str, after: bool) -> list[str]:
         lines: list[str] = []
@@ -190,8 +193,8 @@ class YamlFormat:
 
     def _inside(self, start: str, opening: str, node: _Node, indent: int) -> list[str]:
         assert node.body is not None and node.region is not None
-        if not node.body:  # a comment in an empty body follows it
-            return [f"{start} {{}}{opening}", *self._mapping((), node.region, indent)]
+        if not node.body:  # a comment in it goes before the member, like all that found no place of its own
+            return [f"{start} {{}}{opening}"]
         lines = (self._mapping if _is_mapping(node.body) else self._list)(node.body, node.region, indent + 1)
         return [start + opening, *lines]
 
