@@ -25,7 +25,7 @@ train: $(VENV)/.installed ## train specs/shakespeare.tantra on the bundled plays
 	$(BIN)/tantra sample $(RUN) --prompt "ROMEO." --max-new 400 --seed 1
 
 test: $(VENV)/.installed-test ## the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests
 
 lint: $(VENV)/.installed-dev ## ruff, mypy --strict, the import contracts, the form of the shipped specs
 	$(BIN)/ruff check
@@ -49,7 +49,7 @@ docs: $(VENV)/.installed-test ## write what pages take from the sources and from
 	$(BIN)/python -m tests.docs.rewrite_sessions README.md docs/tutorial.md docs/cli.md
 
 docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/docs
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest tests/docs
 
 bench: $(VENV)/.installed-bench ## every benchmark; tables here, figures into bench/results/
 	for script in bench/*.py; do $(BIN)/python "$$script"; done
