@@ -66,7 +66,7 @@ def test_long_lines_break_at_their_outermost_joint():
     assert canonical(text) == f"x: f(\n  {first},\n  an_argument_7, an_argument_8\n)\n"
     terms = [f"a_rather_long_term_{n}" for n in range(6)]
     assert canonical("x = " + " + ".join(terms) + "\n") == "x =\n  " + "\n    + ".join(terms) + "\n"
-    condition = " and ".join(f"a_rather_long_name_{n} < b" for n in range(4))
+    condition = " and ".join(f"a_rather_long_name{n} < b" for n in range(4))
     assert canonical(f"mask m = {condition}\n") == f"mask m =\n  {condition}\n"
 
 
