@@ -52,10 +52,10 @@ class _Piece:
 
     def start(self, offset: int) -> int:
         if isinstance(self.places, int):
-            return self.places + offset
+            return self.places + min(offset, len(self.text))
         if not self.places:
             return 0
-        return self.places[min(offset, len(self.places) - 1)] + max(0, offset - len(self.places) + 1)
+        return self.places[offset] if offset < len(self.places) else self.places[-1] + 1
 
     def end(self, offset: int) -> int:
         return self.start(offset - 1) + 1 if offset else self.start(0)
