@@ -6,7 +6,6 @@ Reading opens files only inside the folder of the spec that was asked for and am
 from __future__ import annotations
 
 import os
-import os
 import re
 from dataclasses import dataclass, field, replace
 from functools import cache

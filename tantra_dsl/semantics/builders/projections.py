@@ -15,11 +15,9 @@ from tantra_dsl.semantics.values import POISON, Value
 
 def linear(a: Application) -> Value:
     """``linear(x, out, bias)``, or by a weight that is given."""
-    given = a.tensor("weight") if "weight" in a.thunks else None
-    if given is not None:
-        return a.add("linear", [a.tensors[0], given], has=())
-    if a.poisoned:
-        return POISON
+    if "weight" in a.thunks and a.value("weight") is not None:
+        given = a.tensor("weight")
+        return POISON if given is None else a.add("linear", [a.tensors[0], given], has=())
     if "out" not in a.thunks:
         return a.frame.session.report(MissingKey(span=a.frame.user_span(a.span), owner="linear", missing=("out",)))
     out, width = a.whole("out"), width_of(a)
