@@ -67,7 +67,7 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
         return several
     binding = bind(function, function.arguments, frame, expr.span)
     inputs = input_names(definition)
-    if not inputs or inputs[0] not in binding.inputs:
+    if not inputs or inputs[0] not in binding.inputs or _awaits_stream(function, binding):
         return function
     if not require(binding, function, frame, expr.span):
         return POISON
@@ -83,6 +83,16 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
         _examine(binding, parameters(definition), frame)
         return POISON
     return place(made, name, expr.span, frame)
+
+
+def _awaits_stream(function: Function, binding: Binding) -> bool:
+    """Whether a block was given tensors, but too few: ``layer(memory)`` still waits for what flows through it."""
+    definition = function.definition
+    assert definition is not None
+    if definition.kind != "block" or any(a.name == input_names(definition)[0] for a in function.arguments):
+        return False
+    needed = {p.name for p in definition.inputs or () if p.default is None}
+    return not binding.spoiled and not needed <= binding.inputs.keys()
 
 
 def _examine(binding: Binding, declared: Mapping[str, tree.Parameter], frame: Frame) -> None:
@@ -159,6 +169,8 @@ def _bind_inputs(
             continue
         if thunk is None:
             default = defaults.get(name)
+            if default is None and binding.spoiled:
+                return None
             if default is None:
                 owner = f"{definition.kind} {definition.name or ''}".strip()
                 frame.session.report(

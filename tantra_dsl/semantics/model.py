@@ -365,16 +365,16 @@ class _Model:
         """In the short form `embed: tokens + ...`, `tokens` is the module that embeds the input of that name."""
         return name == "tokens" and not any(isinstance(m, tree.Input) and m.name == "tokens" for m in self.members)
 
+    def _sequences(self) -> int:
+        """How many inputs are sequences with a length of their own; fields and labels go with another's."""
+        types = (member.type for member in self.members if isinstance(member, tree.Input))
+        heads = (type.base if isinstance(type, tree.Index) else type for type in types)
+        return sum(isinstance(head, tree.Name) and head.id in ("tokens", "features") for head in heads)
+
     def _input_type(self, name: str, kind: InputType, span: Span) -> tuple[TensorType, InputSpec] | None:
         batch = Dim("batch", Size.symbol("batch"))
-        time = Dim(
-            "time",
-            Size.symbol(
-                "time"
-                if name in ("tokens", "labels") or kind.kind in ("labels", "ids", "per_token")
-                else f"{name}.time"
-            ),
-        )
+        own = kind.kind in ("tokens", "features") and name != "tokens" and self._sequences() > 1
+        time = Dim("time", Size.symbol(f"{name}.time" if own else "time"))
         figures = kind.figures
         shapes: dict[str, tuple[int, tuple[Dim, ...]]] = {
             "tokens": (0, (batch, time)), "labels": (0, (batch, time)), "per_token": (0, (batch, time)),
@@ -502,14 +502,10 @@ class _Model:
             results = [("output", hidden)]
         elif self.objective_input is not None:
             results = [("output", self.objective_input)]
-        else:
-            self.session.report(
-                MissingKey(
-                    span=self.definition.span,
-                    owner=f"model {self.frame.name}",
-                    missing=("embed", "return", "objective"),
-                )
-            )
+        elif loss is not POISON:
+            missing = ("return",) if loss is not None else ("embed", "return", "objective")
+            owner = f"model {self.frame.name}"
+            self.session.report(MissingKey(span=self.definition.name_span, owner=owner, missing=missing))
         if loss is not None:
             results.append(("loss", loss))
         bodies.report_unused(self.assigned, self.frame)

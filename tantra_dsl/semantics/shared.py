@@ -9,6 +9,7 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.references as references
+import tantra_dsl.semantics.references as references
 from tantra_dsl.diagnostics.semantics import ShapeMismatch, WrongType
 from tantra_dsl.graph.model import BodyRef
 from tantra_dsl.graph.types import TensorType
@@ -77,14 +78,9 @@ def call(instance: Instance, arguments: tuple[Bound, ...], expr: tree.Expr, fram
 
 def _elaborate(instance: Instance, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Frame) -> bodies.Made | None:
     function = instance.function
-    if isinstance(function, Sum):
-        return _elaborate_sum(instance, function, arguments, expr, frame)
-    names = input_names(function.definition) if function.definition is not None else ["x"]
-    if function.definition is None:
-        frame.session.report(
-            WrongType(span=expr.span, wanted="a module", got=describe(function), where=f"shared {instance.name}")
-        )
-        return None
+    if isinstance(function, Sum) or function.definition is None:
+        return _elaborate_plain(instance, function, arguments, expr, frame)
+    names = input_names(function.definition)
     given = tuple(
         Bound(a.thunk, names[n] if a.name is None and not a.hyper and n < len(names) else a.name, a.hyper, a.span)
         for n, a in enumerate(arguments)
@@ -95,19 +91,23 @@ def _elaborate(instance: Instance, arguments: tuple[Bound, ...], expr: tree.Expr
     return bodies.elaborate(function, binding, frame, instance.name, expr.span)
 
 
-def _elaborate_sum(
-    instance: Instance, function: Sum, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Frame
+def _elaborate_plain(
+    instance: Instance, function: Sum | Function, arguments: tuple[Bound, ...], expr: tree.Expr, frame: Frame
 ) -> bodies.Made | None:
-    """A shared sum of modules, such as a model's ``embed``, is a body that adds their results."""
-    tensors = [evaluate.force(argument.thunk, frame) for argument in arguments]
-    if any(not isinstance(tensor, Tensor) for tensor in tensors):
+    """A shared sum of modules, such as a model's ``embed``, or a shared primitive is a body that applies it."""
+    tensors = [references.tensor(evaluate.force(a.thunk, frame), frame, a.span) for a in arguments]
+    if any(tensor is POISON for tensor in tensors):
         return None
     child = Frame(frame.session, instance.name, frame, instance.name, instance.span)
     child.call_site = expr.span
     child.dim = frame.dim
     child.begin()
-    inner = [Tensor(child.builder.input("x", tensor.type), child) for tensor in tensors]
+    inner = [Tensor(child.builder.input(child.builder.free_id("x"), tensor.type), child) for tensor in tensors]
     value = calls.call(function, tuple(Bound(Thunk.of(t), None, False, expr.span) for t in inner), expr, child)
+    if not isinstance(value, Tensor) and value is not POISON:
+        where = f"shared {instance.name}"
+        frame.session.report(WrongType(span=expr.span, wanted="one tensor", got=describe(value), where=where))
+        return None
     return bodies.Made(child, tensors, (value,), ("out",))
 
 
