@@ -7,6 +7,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from tantra_dsl.syntax.source import Source, Span
+from tantra_dsl.syntax.yaml_scalars import UNPRINTABLE
 
 _TEXT_COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(#[^\n]*)')
 # An empty line, then what YAML may write before a member: dashes, a quote, the sign of a block of text, `x as`.
@@ -14,6 +15,7 @@ _BLANK = {
     "text": re.compile(r"\n[ \t\r]*\n[ \t\r]*\Z"),
     "yaml": re.compile(r"\n[ \t\r]*\n[ \t\r]*(?:-[ ]+)*(?:\|-?\n[ \t]*|['\"])?(?:[^\n]* as )?\Z"),
 }
+_NOT_IN_COMMENTS = re.compile(f"{UNPRINTABLE.pattern}|[\r\x85\u2028\u2029]")  # YAML breaks lines at some
 _NEAR = 300
 
 
@@ -85,6 +87,7 @@ def _comment(text: str, start: int) -> Comment:
     end = text.find("\n", start)
     line = text.rfind("\n", 0, start) + 1
     shown = text[start : end if end >= 0 else None].rstrip()
+    shown = _NOT_IN_COMMENTS.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
     return Comment(start, shown, not text[line:start].strip())
 
 

@@ -61,8 +61,8 @@ def _report(before: Member, after: Member) -> SideBySide:
 
 
 def _shown(span: Span, *, last: bool) -> str:
-    line = span.source.text[span.start : span.end].splitlines()
-    words = (line[-1 if last else 0]).split()
+    lines = span.source.text[span.start : span.end].split("\n")
+    words = lines[-1 if last else 0].split() or ["..."]
     word = words[-1 if last else 0]
     return word if len(word) <= 24 else word[:21] + "..."
 

@@ -98,9 +98,18 @@ class Translator:
         if tokens is None or lexer.damaged:
             self.damaged = True
             return []
+        if follow and "".join(token[1] for token in tokens[-len(follow) :]) != follow:
+            self._swallowed(piece, spot(0, len(piece.text)))
+            return []
         if follow:
             del tokens[-len(follow) :]
         return [(kind, text, piece.start(start), piece.end(end), False) for kind, text, start, end, _ in tokens]
+
+    def _swallowed(self, piece: _Piece, span: Span) -> None:
+        """A comment or a string without an end took what follows the piece with it."""
+        self.damaged = True
+        if "#" in piece.text and '"' not in piece.text:
+            self._report(YamlShape(span=span, found="a `#` in a key", expected="the head of a member"))
 
     def _value(self, scalar: Scalar) -> None:
         piece = self._piece(scalar)

@@ -14,8 +14,8 @@ from tantra_dsl.diagnostics.core import Diagnostic, Sink
 from tantra_dsl.diagnostics.syntax import NotYaml, TooDeep, YamlFeature
 from tantra_dsl.syntax.limits import MAX_TREE_DEPTH
 from tantra_dsl.syntax.source import Source, Span
+from tantra_dsl.syntax.yaml_scalars import UNPRINTABLE
 
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPED_SPACE = re.compile(r"\\(?:[ tnrvf\n\t_LPN]|x(?:20|0[9a-dA-D]|85|[aA]0)|u00(?:20|0[9a-dA-D]|85|[aA]0))")
 _COMMENT_LINE = re.compile(r"[ \t\r\n]*\n([ ]*)#[^\n]*")
 _COMMENT = re.compile(r'"[^"\\\n]*(?:\\[^\n][^"\\\n]*)*"|(?:(?<=\s)|^)(#[^\n]*)', re.MULTILINE)
@@ -80,7 +80,7 @@ class _Reader:
         self.documents = 0
 
     def run(self) -> None:
-        bad = _UNPRINTABLE.search(self.source.text)
+        bad = UNPRINTABLE.search(self.source.text)
         if bad:
             problem = f"character U+{ord(bad.group()):04X} cannot be printed"
             raise _Refused(NotYaml(span=self._spot(bad.start(), bad.end()), problem=problem, advice="remove it"))

@@ -6,6 +6,8 @@ import re
 
 # Conservative: what starts with a sign of YAML's own, or holds `: ` or ` #`, is quoted.
 _PLAIN = re.compile(r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`=<~]|-(?=[^\s\-]))(?:[^\n\t:#]|:(?=\S)|(?<=\S)#)*(?<!\s)")
+# What a YAML text may not hold at all.
+UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # `attention as cross`: the key of a labelled part.
 LABELLED = re.compile(r"(.*\S) as ([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+|\[[^\[\]()]*\])*)", re.DOTALL)
 _FLOW_SIGN = re.compile(r"[,\[\]{}]|:(?=[,\[\]{}])|:$")
@@ -23,4 +25,4 @@ def scalar(text: str, *, flow: bool = False, key: bool = False) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-__all__ = ["LABELLED", "is_plain", "scalar"]
+__all__ = ["LABELLED", "UNPRINTABLE", "is_plain", "scalar"]
