@@ -9,7 +9,6 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.calls as calls
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.references as references
-import tantra_dsl.semantics.references as references
 from tantra_dsl.diagnostics.semantics import ShapeMismatch, WrongType
 from tantra_dsl.graph.model import BodyRef
 from tantra_dsl.graph.types import TensorType

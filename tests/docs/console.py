@@ -33,6 +33,7 @@ def steps(example: Example) -> list[tuple[str, list[str]]]:
 def run_command(command: str, folder: Path) -> str:
     """Run ``command`` in bash, with ``tantra`` being the one under test; its output and errors as they come."""
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT}/compiler", "NO_COLOR": "1", "COLUMNS": "100"}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # a command short of room would cut off bytecode that others read
     done = subprocess.run(
         ["bash", "-c", PREAMBLE + command],
         cwd=folder,
