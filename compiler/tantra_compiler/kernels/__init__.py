@@ -1,0 +1,1 @@
+"""GPU kernels written by hand, and the programs that are passed into them."""

@@ -1,0 +1,171 @@
+"""The attention kernels as host functions on tensors.
+
+q [batch, queries, heads, d], k [batch, keys, kv_heads, d], v [batch, keys, kv_heads, dv], any strides. Nothing is
+recompiled when lengths, strides, captured tensors of other sizes or ``numbers`` change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from tantra_compiler.kernels.attention.configs import Config, KernelName, choose, pieces
+from tantra_compiler.kernels.attention.forward import forward_kernel
+from tantra_compiler.kernels.attention.programs import MAX_NUMBERS, MAX_STRIDES, Programs, Unsupported
+
+EMPTY_LSE = torch.finfo(torch.float32).min
+DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+INTERPRETED = not isinstance(forward_kernel, triton.runtime.JITFunction)
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    programs: Programs,
+    captures: Sequence[Tensor] = (),
+    numbers: Sequence[int] = (),
+    *,
+    scale: float,
+    sink: Tensor | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    config: Config | None = None,
+    tf32: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Out [batch, queries, heads, dv] and lse [batch, heads, queries] in float32, both contiguous.
+
+    A query without an allowed key has out 0 and lse ``EMPTY_LSE``. ``sink`` [heads] is a logit that joins the
+    denominator only; a weight is dropped iff ``tl.rand(seed, its number)`` < ``dropout``. ``config`` overrides the
+    table. ``tf32`` lets products of float32 lose bits. Raises Unsupported.
+    """
+    check(q, k, v, captures, numbers)
+    batch, queries, heads, _ = q.shape
+    out = q.new_empty(batch, queries, heads, v.shape[-1])
+    lse = q.new_empty(batch, heads, queries, dtype=torch.float32)
+    if lse.numel() == 0:
+        return out, lse
+    config = config or chosen("forward", q, v, programs)
+    unit = stride_unit(q, k, v)
+    grid = (triton.cdiv(queries, config.block_m) * batch * heads,)
+    with on_device(q):
+        forward_kernel[grid](
+            q,
+            k,
+            v,
+            out,
+            lse,
+            sink,
+            tuple(captures),
+            *in_units(unit, q, k, v),
+            queries,
+            k.shape[1],
+            heads,
+            scale,
+            dropout,
+            seed,
+            *program_arguments(captures, numbers),
+            **program_constants(programs, programs.key_spans, programs.key_intervals, scale),
+            **shape_constants(q, k, v, unit, dropout, tf32),
+            SINK=sink is not None,
+            BLOCK_M=config.block_m,
+            BLOCK_N=config.block_n,
+            num_warps=config.warps,
+            num_stages=config.stages,
+        )
+    return out, lse
+
+
+def check(q: Tensor, k: Tensor, v: Tensor, captures: Sequence[Tensor], numbers: Sequence[int]) -> None:
+    """Raises Unsupported for what the kernels cannot do."""
+    if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
+        raise Unsupported(f"the kernels take float16, bfloat16 or float32, not {q.dtype} with {k.dtype}, {v.dtype}")
+    for width in (q.shape[-1], v.shape[-1]):
+        if width % 8 or not 8 <= width <= 256:
+            raise Unsupported(f"head width {width} is not a multiple of 8 up to 256")
+    if sum(x.dim() for x in captures) > MAX_STRIDES:
+        raise Unsupported(f"the captured tensors have more than {MAX_STRIDES} dimensions together")
+    if len(numbers) > MAX_NUMBERS:
+        raise Unsupported(f"the mask and the score read more than {MAX_NUMBERS} run-time numbers")
+    if any(not -(2**31) <= x < 2**31 for x in numbers):
+        raise Unsupported(f"a run-time number of the mask does not fit 32 bits: {tuple(numbers)}")
+
+
+def stride_unit(*tensors: Tensor) -> int:
+    """8 where all strides are multiples of 8 elements and the last dimensions contiguous (wide loads), else 1."""
+    wide = all(x.stride(-1) == 1 and all(s % 8 == 0 or n == 1 for s, n in strided(x)) for x in tensors)
+    return 8 if wide else 1
+
+
+def strided(x: Tensor) -> list[tuple[int, int]]:
+    """(stride, size) of all but the last dimension."""
+    return list(zip(x.stride()[:-1], x.shape[:-1], strict=True))
+
+
+def in_units(unit: int, *tensors: Tensor) -> list[int]:
+    """Strides of the tensors in ``unit`` elements; the last dimension's is 1 where ``unit`` is not."""
+    return [s for x in tensors for s in (*(s // unit for s in x.stride()[:-1]), x.stride(-1))]
+
+
+def program_arguments(captures: Sequence[Tensor], numbers: Sequence[int]) -> list[int]:
+    """Strides of the captures and run-time numbers, each padded to what the kernels take."""
+    strides = [s for x in captures for s in x.stride()]
+    return [*strides, *[0] * (MAX_STRIDES - len(strides)), *numbers, *[0] * (MAX_NUMBERS - len(numbers))]
+
+
+def program_constants(programs: Programs, spans: Any, count: int, scale: float) -> dict[str, Any]:
+    """What the kernels are compiled with of a program."""
+    return {
+        "MASK": programs.mask,
+        "SCORE": programs.score,
+        "SPANS": spans,
+        "COUNT": count,
+        "TILE_TEST": programs.tile_test,
+        "READS_QUERY": programs.reads_query,
+        "FOLD": programs.score is None and scale > 0,
+    }
+
+
+def shape_constants(q: Tensor, k: Tensor, v: Tensor, unit: int, dropout: float, tf32: bool) -> dict[str, Any]:
+    """What the kernels are compiled with of the tensors."""
+    width, value_width = q.shape[-1], v.shape[-1]
+    (d0, d1), (dv0, dv1) = pieces(width), pieces(value_width)
+    return {
+        "GROUP": q.shape[2] // k.shape[2],
+        "D": width,
+        "D0": d0,
+        "D1": d1,
+        "DV": value_width,
+        "DV0": dv0,
+        "DV1": dv1,
+        "UNIT": unit,
+        "DROPOUT": dropout > 0,
+        "PRECISION": "tf32" if tf32 else "ieee",
+        "UPCAST": INTERPRETED and q.dtype is torch.bfloat16,
+    }
+
+
+def chosen(kernel: KernelName, q: Tensor, v: Tensor, programs: Programs) -> Config:
+    """The configuration that the table has for these tensors on their device."""
+    target = "interpreter" if INTERPRETED else target_of(q.device)
+    return choose(target, kernel, q.element_size(), q.shape[-1], v.shape[-1], programs.mask_class)
+
+
+@cache
+def target_of(device: torch.device) -> str:
+    """The name of a device's architecture, as the configurations have it: "sm_90", "gfx942"."""
+    properties = torch.cuda.get_device_properties(device)
+    if torch.version.hip:
+        return str(properties.gcnArchName).split(":")[0]
+    return f"sm_{properties.major}{properties.minor}"
+
+
+def on_device(x: Tensor) -> Any:
+    """A context in which kernels are launched on the tensor's device."""
+    return torch.cuda.device(x.device) if x.is_cuda else nullcontext()
