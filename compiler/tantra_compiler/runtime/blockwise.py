@@ -1,6 +1,6 @@
 """Attention on the CPU, block by block over the keys that a mask lets be seen: no table of the lengths is ever made.
 
-Shapes are those of ``attention.py``. BlockScores exist for one block at a time, small enough for the cache; the rows of the
+Shapes are those of ``attention.py``. Scores exist for one block at a time, small enough for the cache; the rows of the
 heads that share a kv head are stacked, so that keys and values are never expanded. The backward pass computes the
 scores again from the log-sum-exp (Dao et al. 2022). The order of all sums is fixed: results repeat exactly.
 """
@@ -15,11 +15,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.blockwise_plan import QueryBlock, AttentionLengths, KeyPiece, Range, query_blocks
+from tantra_compiler.runtime.blockwise_plan import AttentionLengths, KeyPiece, QueryBlock, Range, query_blocks
 from tantra_compiler.runtime.philox import keep_weights
 from tantra_compiler.runtime.program import EMPTY_LSE, AttentionProgram, Captures, Site
 
-_LOG2_E: Final = math.log2(math.e)
+_LOG2_E = math.log2(math.e)
 _LOWEST_SCORE = -1e38  # below every score, and finite when multiplied by log2(e)
 
 BlockwiseGradients = tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]
@@ -27,7 +27,7 @@ BlockwiseGradients = tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor |
 
 @dataclass(frozen=True)
 class BlockwiseProblem:
-    """An attention: its inputs and its settings. BlockScores are computed in ``wide``."""
+    """An attention: its inputs and its settings. Scores are computed in ``wide``."""
 
     q: Tensor
     k: Tensor

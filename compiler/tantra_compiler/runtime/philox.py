@@ -5,7 +5,6 @@ A number depends on the seed and on its own place only, so a backward pass and a
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor
 
