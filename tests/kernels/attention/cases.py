@@ -136,7 +136,7 @@ SCORES = {
         lambda s, q, k, h, rate, gain: s * gain[h] + rate[h] * (k - q),
         (Site(3, sc.head_index, sc.rate_slope, per_pair=False), Site(4, sc.head_index, sc.gain_slope, per_pair=False)),
         lambda heads, generator: (
-            torch.rand(heads, generator=generator) / 8,
+            torch.rand(heads, generator=generator) / 32,
             1 + torch.rand(heads, generator=generator),
         ),
     ),

@@ -15,6 +15,7 @@ import torch
 import triton
 from torch import Tensor
 
+from tantra_compiler.kernels.attention.backward import delta_kernel, key_gradient_kernel, query_gradient_kernel
 from tantra_compiler.kernels.attention.configs import Config, KernelName, choose, pieces
 from tantra_compiler.kernels.attention.forward import forward_kernel
 from tantra_compiler.kernels.attention.programs import MAX_NUMBERS, MAX_STRIDES, Programs, Unsupported
@@ -47,7 +48,7 @@ def forward(
     """
     check(q, k, v, captures, numbers)
     batch, queries, heads, _ = q.shape
-    out = q.new_empty(batch, queries, heads, v.shape[-1])
+    out = result((batch, queries, heads, v.shape[-1]), q)
     lse = q.new_empty(batch, heads, queries, dtype=torch.float32)
     if lse.numel() == 0:
         return out, lse
@@ -71,15 +72,193 @@ def forward(
             dropout,
             seed,
             *program_arguments(captures, numbers),
-            **program_constants(programs, programs.key_spans, programs.key_intervals, scale),
+            **key_constants(programs, q, k),
+            **program_constants(programs, scale),
             **shape_constants(q, k, v, unit, dropout, tf32),
             SINK=sink is not None,
-            BLOCK_M=config.block_m,
-            BLOCK_N=config.block_n,
-            num_warps=config.warps,
-            num_stages=config.stages,
+            **tile_constants(config),
         )
-    return out, lse
+    return out.to(q.dtype), lse
+
+
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]
+
+
+def backward(
+    dout: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    programs: Programs,
+    captures: Sequence[Tensor] = (),
+    numbers: Sequence[int] = (),
+    *,
+    scale: float,
+    sink: Tensor | None = None,
+    dropout: float = 0.0,
+    seed: int = 0,
+    dlse: Tensor | None = None,
+    key_config: Config | None = None,
+    query_config: Config | None = None,
+    tf32: bool = False,
+) -> Gradients:
+    """dq, dk, dv, dsink (or None) and one gradient per capture (None where the score has no site in it).
+
+    ``out`` and ``lse`` are what ``forward`` gave for the other arguments; ``dlse`` [batch, heads, queries] is the
+    gradient of lse. dq, dk and dv are contiguous and of the dtype of q; the rest is float32. Raises Unsupported.
+    """
+    check(q, k, v, captures, numbers)
+    dq, dk, dv = (result(x.shape, x) for x in (q, k, v))
+    tables = [torch.zeros_like(x, dtype=torch.float32, memory_format=torch.contiguous_format) for x in captures]
+    delta = torch.empty_like(lse, memory_format=torch.contiguous_format)
+    lse = lse.contiguous()
+    shared = (q, k, v, dout, lse, delta, programs, captures, numbers, scale, dropout, seed, tf32)
+    with on_device(q):
+        if delta.numel():
+            row_sums(out, dout, dlse, delta)
+        if dk.numel() + dv.numel():
+            key_gradients(dk, dv, key_config or chosen("key_gradient", q, v, programs), *shared)
+        if dq.numel():
+            query_gradients(dq, tables, query_config or chosen("query_gradient", q, v, programs), *shared)
+    learned = {site.capture for site in programs.sites}
+    dcaptures = tuple(x if i in learned else None for i, x in enumerate(tables))
+    dsink = None if sink is None else sink_gradient(sink, lse, delta)
+    return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), dsink, dcaptures
+
+
+def row_sums(out: Tensor, dout: Tensor, dlse: Tensor | None, delta: Tensor) -> None:
+    """Fills delta [batch, heads, queries] with sum(dout * out) - dlse."""
+    batch, heads, queries = delta.shape
+    unit, (dv0, dv1) = stride_unit(out, dout), pieces(out.shape[-1])
+    dlse = None if dlse is None else dlse.to(torch.float32).contiguous()
+    block = 16 if INTERPRETED else 64
+    delta_kernel[(triton.cdiv(queries, block) * batch * heads,)](
+        out,
+        dout,
+        dlse,
+        delta,
+        *in_units(unit, out, dout),
+        queries,
+        heads,
+        DV=out.shape[-1],
+        DV0=dv0,
+        DV1=dv1,
+        UNIT=unit,
+        BLOCK_M=block,
+    )
+
+
+def key_gradients(
+    dk: Tensor,
+    dv: Tensor,
+    config: Config,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dout: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    programs: Programs,
+    captures: Sequence[Tensor],
+    numbers: Sequence[int],
+    scale: float,
+    dropout: float,
+    seed: int,
+    tf32: bool,
+) -> None:
+    """Fills dk and dv."""
+    unit = stride_unit(q, k, v, dout)
+    grid = (triton.cdiv(k.shape[1], config.block_n) * k.shape[0] * k.shape[2],)
+    key_gradient_kernel[grid](
+        q,
+        k,
+        v,
+        dout,
+        lse,
+        delta,
+        dk,
+        dv,
+        tuple(captures),
+        *in_units(unit, q, k, v, dout),
+        q.shape[1],
+        k.shape[1],
+        q.shape[2],
+        scale,
+        dropout,
+        seed,
+        *program_arguments(captures, numbers),
+        **query_constants(programs, q, k),
+        **program_constants(programs, scale),
+        **shape_constants(q, k, v, unit, dropout, tf32),
+        SLOPE=programs.slope,
+        **tile_constants(config),
+    )
+
+
+def query_gradients(
+    dq: Tensor,
+    tables: list[Tensor],
+    config: Config,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    dout: Tensor,
+    lse: Tensor,
+    delta: Tensor,
+    programs: Programs,
+    captures: Sequence[Tensor],
+    numbers: Sequence[int],
+    scale: float,
+    dropout: float,
+    seed: int,
+    tf32: bool,
+) -> None:
+    """Fills dq, and adds to ``tables`` what the programs' sites say."""
+    unit, sites = stride_unit(q, k, v, dout), programs.sites
+    batch, queries, heads, _ = q.shape
+    tiles = triton.cdiv(queries, config.block_m)
+    sums = [tables[s.capture] if s.per_pair else q.new_empty(batch * heads, tiles, dtype=torch.float32) for s in sites]
+    places = [q.new_empty(batch * heads, dtype=torch.int32) for _ in sites]
+    query_gradient_kernel[(tiles * batch * heads,)](
+        q,
+        k,
+        v,
+        dout,
+        lse,
+        delta,
+        dq,
+        tuple(captures),
+        tuple(sums),
+        tuple(places),
+        tuple(s.index for s in sites),
+        tuple(s.slope for s in sites),
+        *in_units(unit, q, k, v, dout),
+        queries,
+        k.shape[1],
+        heads,
+        scale,
+        dropout,
+        seed,
+        *program_arguments(captures, numbers),
+        SITES=len(sites),
+        PER_PAIR=tuple(s.per_pair for s in sites),
+        **key_constants(programs, q, k),
+        **program_constants(programs, scale),
+        **shape_constants(q, k, v, unit, dropout, tf32),
+        SLOPE=programs.slope,
+        **tile_constants(config),
+    )
+    for site, part, place in zip(sites, sums, places, strict=True):
+        if not site.per_pair:
+            tables[site.capture].view(-1).index_put_((place.long(),), part.sum(1), accumulate=True)
+
+
+def sink_gradient(sink: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
+    """The gradient of the sinks [heads] in float32; rows without a key have none."""
+    weight = (sink.to(torch.float32)[:, None] - lse).exp().masked_fill(lse == EMPTY_LSE, 0.0)
+    return -(weight * delta).sum((0, 2))
 
 
 def check(q: Tensor, k: Tensor, v: Tensor, captures: Sequence[Tensor], numbers: Sequence[int]) -> None:
@@ -95,6 +274,11 @@ def check(q: Tensor, k: Tensor, v: Tensor, captures: Sequence[Tensor], numbers: 
         raise Unsupported(f"the mask and the score read more than {MAX_NUMBERS} run-time numbers")
     if any(not -(2**31) <= x < 2**31 for x in numbers):
         raise Unsupported(f"a run-time number of the mask does not fit 32 bits: {tuple(numbers)}")
+
+
+def result(shape: Sequence[int], like: Tensor) -> Tensor:
+    """What a kernel writes to; the interpreter would cut bits off where it is bfloat16."""
+    return like.new_empty(shape, dtype=torch.float32 if INTERPRETED else like.dtype)
 
 
 def stride_unit(*tensors: Tensor) -> int:
@@ -119,17 +303,35 @@ def program_arguments(captures: Sequence[Tensor], numbers: Sequence[int]) -> lis
     return [*strides, *[0] * (MAX_STRIDES - len(strides)), *numbers, *[0] * (MAX_NUMBERS - len(numbers))]
 
 
-def program_constants(programs: Programs, spans: Any, count: int, scale: float) -> dict[str, Any]:
+def program_constants(programs: Programs, scale: float) -> dict[str, Any]:
     """What the kernels are compiled with of a program."""
     return {
         "MASK": programs.mask,
         "SCORE": programs.score,
-        "SPANS": spans,
-        "COUNT": count,
         "TILE_TEST": programs.tile_test,
         "READS_QUERY": programs.reads_query,
         "FOLD": programs.score is None and scale > 0,
     }
+
+
+def key_constants(programs: Programs, q: Tensor, k: Tensor) -> dict[str, Any]:
+    """The spans of keys, where they hold: those that read captures at queries hold for queries that are tokens."""
+    if programs.key_spans is None or (programs.reads_query and q.shape[1] > k.shape[1]):
+        return {"SPANS": None, "COUNT": 1}
+    return {"SPANS": programs.key_spans, "COUNT": programs.key_intervals}
+
+
+def query_constants(programs: Programs, q: Tensor, k: Tensor) -> dict[str, Any]:
+    """The spans of queries, where they hold."""
+    if programs.query_spans is None or (programs.reads_query and q.shape[1] > k.shape[1]):
+        return {"SPANS": None, "COUNT": 1}
+    return {"SPANS": programs.query_spans, "COUNT": programs.query_intervals}
+
+
+def tile_constants(config: Config) -> dict[str, int]:
+    """A configuration as the kernels take it."""
+    sizes = {"BLOCK_M": config.block_m, "BLOCK_N": config.block_n}
+    return {**sizes, "num_warps": config.warps, "num_stages": config.stages}
 
 
 def shape_constants(q: Tensor, k: Tensor, v: Tensor, unit: int, dropout: float, tf32: bool) -> dict[str, Any]:

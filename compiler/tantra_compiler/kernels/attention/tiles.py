@@ -178,10 +178,16 @@ def write(base, x, rows, length, row_stride, START: tl.constexpr, PIECE: tl.cons
 
 @triton.jit
 def narrow(x, like, UPCAST: tl.constexpr):
-    """X as an operand of a product beside ``like``; where operands are upcast it is rounded all the same."""
-    x = x.to(like)
+    """x as an operand of a product beside ``like``; where operands are upcast it is rounded to bfloat16 all the same.
+
+    The interpreter, for which that is, would cut bits off where chips round to nearest even.
+    """
     if UPCAST:
-        x = x.to(tl.float32)
+        bits = x.to(tl.int32, bitcast=True)
+        bits += 0x7FFF + ((bits >> 16) & 1)
+        x = ((bits >> 16) << 16).to(tl.float32, bitcast=True)
+    else:
+        x = x.to(like)
     return x
 
 
