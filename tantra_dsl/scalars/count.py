@@ -134,6 +134,11 @@ def allowed_keys(body: Scalar, query: int, keys: int) -> int:
     return _Rows(keys).row(body)(query)
 
 
+def allowed_rows(body: Scalar, keys: int) -> Row:
+    """``allowed_keys`` as a function of the query, for asking about many."""
+    return _Rows(keys).row(body)
+
+
 def _count_by_rows(body: Scalar, queries: int, keys: int, seconds: float) -> int | None:
     rows = _Rows(keys)
     if rows.cost(body, queries) > seconds:
@@ -298,4 +303,4 @@ def _linear(expr: Scalar) -> tuple[int, int, int] | None:
     return a[0] + sign * b[0], a[1] + sign * b[1], a[2] + sign * b[2]
 
 
-__all__ = ["Count", "allowed_keys", "allowed_pairs", "exact_zones", "relaxed"]
+__all__ = ["Count", "allowed_keys", "allowed_pairs", "allowed_rows", "exact_zones", "relaxed"]
