@@ -24,8 +24,8 @@ def reference(
 ) -> tuple[Tensor, Tensor]:
     """Attention, and the log-sum-exp of its rows [batch, heads, queries]; computed in float32, or float64 where q is.
 
-    Shapes are those of ``attention.py``. ``sink`` [heads] joins the denominator only. A row without an allowed key gives
-    0 and EMPTY_LSE. Differentiable by autograd, and the same in every call.
+    Shapes are those of ``attention.py``. ``sink`` [heads] joins the denominator only. A row without an allowed key
+    gives 0 and EMPTY_LSE. Differentiable by autograd, and the same in every call.
     """
     wide = torch.promote_types(q.dtype, torch.float32)
     times = q.shape[2] // k.shape[2]
@@ -35,12 +35,12 @@ def reference(
     if program.score is not None:
         real = torch.int64 if captures else wide
         s = program.score(s, *coordinates(*sizes, dtype=real), *captures).expand(s.shape)
-    allowed = torch.ones_like(s, dtype=torch.bool)
+    empty = s.new_full(s.shape[:-1], s.shape[-1] == 0, dtype=torch.bool)
     if program.mask is not None:
         allowed = program.mask(*coordinates(*sizes), *captures).expand(s.shape)
-    empty = ~allowed.any(-1)
-    lse = log_sum_exp(s.masked_fill(~allowed, -torch.inf), empty, sink)
-    weights = (s - lse.unsqueeze(-1)).exp().masked_fill(~allowed, 0.0)
+        s, empty = s.masked_fill(~allowed, -torch.inf), ~allowed.any(-1)
+    lse = log_sum_exp(s, empty, sink)
+    weights = (s - lse.unsqueeze(-1)).exp()
     if dropout:
         b, h, position, k_position = coordinates(*sizes)
         row = position - (k.shape[1] - q.shape[1])
