@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.base import Pass, run_passes
 from tantra_compiler.passes.kernels import ChooseKernels
+from tantra_compiler.passes.linear_loss import FuseLinearLoss
 from tantra_compiler.passes.norms import FuseNorms
 from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_dsl.graph.model import Graph
@@ -27,6 +28,7 @@ def pipeline(options: CompileOptions) -> list[Pass]:
     """The passes that ``options`` ask for, in order."""
     passes: list[Pass] = [
         ApplyRecipe(options.dropout, options.label_smoothing),
+        FuseLinearLoss(),
         FuseNorms(),
         ChooseKernels(tuple(options.kernels.items())),
     ]

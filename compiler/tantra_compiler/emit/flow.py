@@ -148,7 +148,7 @@ def wanted_name(node: Node, out: int) -> str:
         parts = [part.strip() for part in node.target.split(",")]
         return parts[out] if out < len(parts) else f"{parts[0]}_{out}"
     stem = re.sub(r"_\d+$", "", node.id)
-    base = _NOUNS.get(node.op, node.op) if stem == node.op else stem
+    base = _NOUNS.get(node.op, node.op) if stem in (node.op, _MADE_OF.get(node.op)) else stem
     return base if len(node.types) == 1 else f"{base}_{out}"
 
 
@@ -170,5 +170,9 @@ _NOUNS = {
     "slice": "part",
     "select": "selected",
     "pool": "pooled",
+    "linear_cross_entropy": "loss",
 }
 """What a value is called by default, where its op is named after what it does."""
+
+_MADE_OF = {"linear_cross_entropy": "cross_entropy"}
+"""Ops that passes make, and those whose nodes they take over."""

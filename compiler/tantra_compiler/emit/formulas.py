@@ -72,7 +72,7 @@ class Formula:
         if isinstance(scalar, Var):
             return self.variables[scalar.name]
         if isinstance(scalar, Gather):
-            return index(self.captures[scalar.capture], *(self._index(part) for part in scalar.index))
+            return index(self.captures[scalar.capture], *(self.index_of(part) for part in scalar.index))
         return self._builtin(scalar) or self._operation(scalar)
 
     def printed_parts(self, scalar: Scalar) -> tuple[Scalar, ...]:
@@ -84,7 +84,8 @@ class Formula:
             return (found[1],)
         return scalar.args if isinstance(scalar, Op) else ()
 
-    def _index(self, scalar: Scalar) -> str:
+    def index_of(self, scalar: Scalar) -> str:
+        """``scalar`` as an index of a tensor."""
         return self.expr(scalar).text if self._is_whole(scalar) else method(self.expr(scalar), "long").text
 
     def _is_whole(self, scalar: Scalar) -> bool:

@@ -25,7 +25,7 @@ def emit(graph: Graph, digest: str, standalone: bool) -> str:
             classes.add(graph.bodies[key])
     root = Root(classes, digest)
     main = root.write()
-    body = "\n\n\n".join([*source.programs.sources, *classes.sources, main])
+    body = "\n\n\n".join([*source.programs.sources, *source.attentions.sources, *classes.sources, main])
     return _with_imports(graph, body, standalone)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tantra_compiler.emit.attention import AttentionPrograms
 from tantra_compiler.emit.incremental import Incremental
 from tantra_compiler.emit.names import RESERVED, free
 from tantra_compiler.emit.programs import Programs
@@ -19,10 +20,12 @@ class Source:
     incremental: Incremental
     names: set[str] = field(default_factory=lambda: set(RESERVED) | set(RUNTIME))
     programs: Programs = field(init=False)
+    attentions: AttentionPrograms = field(init=False)
     globals_read: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.programs = Programs(self.claim)
+        self.attentions = AttentionPrograms(self.claim)
 
     def claim(self, wanted: str) -> str:
         """A name at module level that nothing else has."""

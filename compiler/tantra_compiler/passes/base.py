@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from tantra_dsl.graph.model import Body, Graph
 from tantra_dsl.graph.verify import verify
@@ -22,11 +22,31 @@ class Pass(Protocol):
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What becomes of the ``op`` at ``path``: ``choice`` names what runs, and ``reason`` says why, for people."""
+
+    path: str
+    op: str
+    choice: str
+    reason: str
+
+
+@runtime_checkable
+class Deciding(Protocol):
+    """A pass that can tell what it does to each op that it looks at."""
+
+    def decisions(self, graph: Graph) -> tuple[Decision, ...]:
+        """One for each such op of ``graph``, which the pass has not changed yet."""
+        ...
+
+
+@dataclass(frozen=True)
 class Step:
-    """A pass that ran, and the graph that it made."""
+    """A pass that ran, the graph that it made, and what it decided."""
 
     name: str
     graph: Graph
+    decisions: tuple[Decision, ...] = ()
 
 
 def run_passes(graph: Graph, passes: Iterable[Pass], watch: Callable[[Step], None] | None = None) -> Graph:
@@ -35,11 +55,11 @@ def run_passes(graph: Graph, passes: Iterable[Pass], watch: Callable[[Step], Non
     for each in passes:
         missing = set(each.after) - done
         assert not missing, f"{each.name} must run after {missing}"
-        graph = each(graph)
+        before, graph = graph, each(graph)
         verify(graph)
         done.add(each.name)
         if watch is not None:
-            watch(Step(each.name, graph))
+            watch(Step(each.name, graph, each.decisions(before) if isinstance(each, Deciding) else ()))
     return graph
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tantra_compiler.passes.base import each_body
+from tantra_compiler.passes.places import places
 from tantra_compiler.passes.recipe import with_attr, with_nodes
 from tantra_dsl.graph.model import Body, Graph
-from tantra_dsl.graph.paths import used_bodies
+
+KERNELS: Final = ("reference", "torch", "triton")
+"""Ways that can be asked for: the plain reference, torch's own attention, tantra's own execution."""
 
 
 @dataclass(frozen=True)
 class ChooseKernels:
-    """Marks the attention at the given paths to run in the given way, of which ``reference`` is the only one so far.
+    """Marks the attention at the given paths to run in the given way, one of ``KERNELS``.
 
     A path names the module around the op, all layers of a stack at once: ``layers.*.attention``; it may be a pattern.
     Raises ValueError for a path at which there is no attention, and for a way that there is not.
@@ -35,8 +37,8 @@ class ChooseKernels:
 
     def _check(self, known: list[str]) -> None:
         for pattern, kernel in self.kernels:
-            if kernel != "reference":
-                raise ValueError(f"there is no kernel {kernel!r} for {pattern}; the only override is 'reference'")
+            if kernel not in KERNELS:
+                raise ValueError(f"there is no kernel {kernel!r} for {pattern}; there are {', '.join(KERNELS)}")
             if not any(fnmatchcase(path, pattern) for path in known):
                 raise ValueError(f"there is no attention at {pattern!r}; it is at {', '.join(known) or 'no place'}")
 
@@ -49,23 +51,6 @@ class ChooseKernels:
 
 def attention_paths(graph: Graph) -> dict[str, list[str]]:
     """For each body that attends, the paths at which the model uses it; ``*`` stands for every layer of a stack."""
-    found: dict[str, list[str]] = {}
-    for key, path in _places(graph):
-        if any(node.op == "attend" for node in graph.bodies[key].nodes):
-            found.setdefault(key, []).append(path or graph.name)
-    return found
-
-
-def _places(graph: Graph) -> Iterator[tuple[str, str]]:
-    """Every body with every path that leads to it, each once."""
-    pending, seen = [(graph.root, "")], {(graph.root, "")}
-    while pending:
-        key, path = pending.pop()
-        yield key, path
-        for node in graph.bodies[key].nodes:
-            for used in used_bodies(node):
-                part = f"{node.attr('name')}.*" if node.op == "stack" else node.attr("name")
-                place = (used, f"{path}.{part}".strip("."))
-                if place not in seen:
-                    seen.add(place)
-                    pending.append(place)
+    attending = (key for key, body in graph.bodies.items() if any(node.op == "attend" for node in body.nodes))
+    found = places(graph)
+    return {key: [path or graph.name for path in found[key]] for key in attending}

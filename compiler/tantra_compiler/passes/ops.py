@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.ops import OPS, OpSpec
 from tantra_dsl.graph.rules import RULES, Attrs, Types, need
 from tantra_dsl.graph.types import TensorType
@@ -15,6 +16,12 @@ _FUSED = (
     ),
     OpSpec("rms_norm", ("x", "weight"), ("eps",), "rms over the last dimension, times weight."),
 )
+_LOSS = OpSpec(
+    LINEAR_LOSS,
+    ("x", "weight", "target", "bias?", "*vectors"),
+    ("program", "label_smoothing", "ignore", "z_loss", "has"),
+    "cross_entropy of program(linear(x, weight, bias), *vectors); without a program, of the linear layer itself.",
+)
 
 
 def _weighted_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -24,5 +31,15 @@ def _weighted_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (types[0],)
 
 
-OPS.update({spec.name: spec for spec in _FUSED})
-RULES.update({spec.name: _weighted_norm for spec in _FUSED})
+def _linear_loss(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, weight, target, *vectors = types
+    need(weight.rank == 2 and weight.dims[1].size == x.dims[-1].size, f"{weight} does not fit {x}", 0, 1)
+    need([d.size for d in x.dims[:-1]] == [d.size for d in target.dims], f"{x} and targets {target} differ", 0, 2)
+    for slot, vector in enumerate(vectors, start=3):
+        fits = vector.rank == 0 or (vector.rank == 1 and vector.dims[0].size == weight.dims[0].size)
+        need(fits, f"{vector} does not fit {weight}", 1, slot)
+    return (TensorType(()),)
+
+
+OPS.update({spec.name: spec for spec in (*_FUSED, _LOSS)})
+RULES.update({spec.name: _weighted_norm for spec in _FUSED} | {LINEAR_LOSS: _linear_loss})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tantra_compiler.passes.base import each_body
+from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.model import Attr, Body, Graph, Node, Ref
 
 
@@ -28,7 +29,7 @@ class ApplyRecipe:
     def _node(self, node: Node) -> Node:
         if node.op == "dropout" and node.attr("rate") is None:
             return with_attr(node, "rate", self.dropout)
-        if node.op == "cross_entropy" and node.attr("label_smoothing") is None:
+        if node.op in ("cross_entropy", LINEAR_LOSS) and node.attr("label_smoothing") is None:
             return with_attr(node, "label_smoothing", self.label_smoothing)
         return node
 

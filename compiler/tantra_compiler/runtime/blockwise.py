@@ -304,21 +304,27 @@ def _attended_rows(rows: BlockRows, buffers: BlockBuffers) -> tuple[Tensor, Tens
     """For the rows of a block: the largest score, and relative to it the sum of exp and that of exp * v."""
     problem = rows.problem
     queries = rows.of_queries(problem.q).to(problem.wide) * problem.scale
-    top = queries.new_full((rows.pairs, rows.height, 1), _LOWEST_SCORE)
-    total = torch.zeros_like(top)
-    sums = queries.new_zeros(rows.pairs, rows.height, problem.v.shape[-1])
+    found: tuple[Tensor, Tensor, Tensor] | None = None
     for piece in rows.block.pieces:
         scores = _block_scores(rows, piece, queries, buffers)
         logits = scores.logits()
-        higher = torch.maximum(top, logits.amax(-1, keepdim=True))
-        weights = torch.add(higher * -_LOG2_E, logits, alpha=_LOG2_E, out=logits).exp2_()
-        shrink = ((top - higher) * _LOG2_E).exp2_()
-        total.mul_(shrink).add_(weights.sum(-1, keepdim=True))
+        top = logits.amax(-1, keepdim=True).clamp_(min=_LOWEST_SCORE)
+        if found is not None:
+            torch.maximum(top, found[0], out=top)
+        weights = torch.add(top * -_LOG2_E, logits, alpha=_LOG2_E, out=logits).exp2_()
+        total = weights.sum(-1, keepdim=True)
         if problem.dropout:
             weights *= scores.dropped()
-        sums.mul_(shrink).baddbmm_(weights, rows.of_keys(problem.v, piece).to(problem.wide))
-        top = higher
-    return top, total, sums
+        sums = torch.bmm(weights, rows.of_keys(problem.v, piece).to(problem.wide))
+        if found is not None:
+            shrink = ((found[0] - top) * _LOG2_E).exp2_()
+            total.addcmul_(found[1], shrink)
+            sums.addcmul_(found[2], shrink)
+        found = top, total, sums
+    if found is None:
+        column = queries.new_zeros(rows.pairs, rows.height, 1)
+        return column, column.clone(), queries.new_zeros(rows.pairs, rows.height, problem.v.shape[-1])
+    return found
 
 
 def _block_scores(rows: BlockRows, piece: KeyPiece, queries: Tensor, buffers: BlockBuffers) -> BlockScores:
@@ -396,7 +402,7 @@ class BlockwiseBackward:
             sinks = self.sink.to(problem.wide)[slice(*rows.heads)].view(-1, 1, 1)
             weight = rows.by_head((rows.by_head(lse) - sinks).neg_().exp_().masked_fill_(rows.by_head(empty), 0.0))
             self.dsink[slice(*rows.heads)] -= (weight * rows.by_head(delta)).sum((0, 2, 3))
-        dq = torch.zeros_like(queries)
+        dq = torch.zeros(queries.shape, dtype=queries.dtype)
         for piece in rows.block.pieces:
             self._add_piece(rows, piece, queries, dout, delta, lse * -_LOG2_E, dq)
         rows.put_queries(self.dq, dq.mul_(problem.scale))

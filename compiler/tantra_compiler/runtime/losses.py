@@ -31,7 +31,7 @@ def cross_entropy(
     count = (target != ignore).sum().clamp(min=1)
     total = F.cross_entropy(logits, target, ignore_index=ignore, reduction="sum", label_smoothing=label_smoothing)
     if z_loss:
-        squares = logits.float().logsumexp(-1).square()
+        squares = logits.to(torch.promote_types(logits.dtype, torch.float32)).logsumexp(-1).square()
         total = total + z_loss * squares.masked_fill(target == ignore, 0).sum()
     return total / count
 

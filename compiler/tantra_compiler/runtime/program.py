@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,7 +46,13 @@ class AttentionProgram:
     ``tile_test(first_q, last_q, first_k, last_k, b, h, queries, keys, *captures)`` is 0 where no pair of a tile is
     allowed, 2 where all are, else 1. ``by_b`` and ``by_h`` say whether those three depend on b and on h.
     Without ``key_spans`` everything is visited.
+
+    ``derived(queries, keys, *captures)`` makes further tensors of the batch, which all these functions are given behind
+    the captures. ``text`` is the same program in the language, for kernels to be made from; operators know a program by
+    its ``name``, which must say all that it is.
     """
+
+    known: ClassVar[dict[str, AttentionProgram]] = {}
 
     name: str
     mask: Callable[..., Tensor] | None = None
@@ -57,3 +64,12 @@ class AttentionProgram:
     tile_test: Callable[..., int] | None = None
     by_b: bool = False
     by_h: bool = False
+    derived: Callable[..., Captures] | None = None
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        self.known[self.name] = self
+
+    def all_captures(self, queries: int, keys: int, captures: Captures) -> Captures:
+        """The captures, and what is derived from them."""
+        return captures if self.derived is None else (*captures, *self.derived(queries, keys, *captures))

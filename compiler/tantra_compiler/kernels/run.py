@@ -1,0 +1,1 @@
+"""Attention programs run by the Triton kernels that are made from them."""

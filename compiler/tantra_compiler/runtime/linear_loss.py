@@ -1,0 +1,337 @@
+"""Cross-entropy of the scores that a linear layer gives, never holding all scores at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import register_flop_formula
+
+from tantra_compiler.runtime.losses import cross_entropy
+
+_LOSS_CHUNK = {"cpu": 2**21, "cuda": 2**26}
+"""How many scores are held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
+
+_MOST_IN_USE = 0.9
+"""Where fewer of the rows count, the others are left out on CPUs."""
+
+_FEWEST_ROWS = 128
+"""Rows of a chunk at least: with fewer, a product reads the weight more often than it pays."""
+
+
+class Between:
+    """An elementwise function between a linear layer and its loss, such as a softcap.
+
+    ``value(scores, *vectors)`` with its ``slopes`` by the scores and by each vector; a vector has a number for each
+    class or is a single one. Operators know it by ``key``, the name of ``value``, which must be defined at the top of
+    a module.
+    """
+
+    known: ClassVar[dict[str, Between]] = {}
+
+    def __init__(self, value: Callable[..., Tensor], *slopes: Callable[..., Tensor]) -> None:
+        self.key = f"{value.__module__}.{value.__qualname__}"
+        self.value = value
+        self.slopes = slopes
+        self.known[self.key] = self
+
+
+def linear_cross_entropy(
+    x: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    between: Between | None = None,
+    vectors: Sequence[Tensor] = (),
+    label_smoothing: float = 0.0,
+    ignore: int = -100,
+    z_loss: float = 0.0,
+) -> Tensor:
+    """``linear_cross_entropy_reference``, a chunk of rows after the other.
+
+    The gradients are made together with the loss, where they are wanted, so that backward only scales them. They
+    cannot be differentiated again.
+    """
+    taught = torch.is_grad_enabled()
+    rest = any(vector.requires_grad for vector in (bias, *vectors) if vector is not None)
+    wanted = [taught and each for each in (x.requires_grad, weight.requires_grad, rest)]
+    settings = (between.key if between is not None else "", label_smoothing, ignore, z_loss, *wanted, None)
+    loss: Tensor = LINEAR_LOSS(x.flatten(0, -2), weight, target.flatten(), bias, list(vectors), *settings)[0]
+    return loss
+
+
+def linear_cross_entropy_reference(
+    x: Tensor,
+    weight: Tensor,
+    target: Tensor,
+    *,
+    bias: Tensor | None = None,
+    between: Between | None = None,
+    vectors: Sequence[Tensor] = (),
+    label_smoothing: float = 0.0,
+    ignore: int = -100,
+    z_loss: float = 0.0,
+) -> Tensor:
+    """``cross_entropy`` of ``between(x weight^T + bias, *vectors)``.
+
+    x [..., width], weight [classes, width], bias [classes], target int [...].
+    """
+    scores = F.linear(x, weight, bias)
+    scores = scores if between is None else between.value(scores, *vectors)
+    return cross_entropy(scores, target, label_smoothing=label_smoothing, ignore=ignore, z_loss=z_loss)
+
+
+# --- the operator --------------------------------------------------------------------------
+
+_LOSS_SCHEMA = (
+    "linear_cross_entropy(Tensor x, Tensor weight, Tensor target, Tensor? bias, Tensor[] vectors, str between, "
+    "float label_smoothing, int ignore, float z_loss, bool for_x, bool for_weight, bool for_rest, ScalarType? dtype) "
+    "-> (Tensor loss, Tensor scale, Tensor grad_x, Tensor grad_weight, Tensor grad_rest)"
+)
+
+
+class LossCall(NamedTuple):
+    """What the operator is given.
+
+    Products are taken in ``dtype``, x's own where it is None. ``for_x``, ``for_weight`` and ``for_rest`` (bias and
+    vectors) tell which gradients are wanted.
+    """
+
+    x: Tensor
+    weight: Tensor
+    target: Tensor
+    bias: Tensor | None
+    vectors: list[Tensor]
+    between: str
+    label_smoothing: float
+    ignore: int
+    z_loss: float
+    for_x: bool
+    for_weight: bool
+    for_rest: bool
+    dtype: torch.dtype | None
+
+    @property
+    def low(self) -> torch.dtype:
+        """Precision of the products."""
+        return self.dtype or self.x.dtype
+
+    @property
+    def wide(self) -> torch.dtype:
+        """Precision of everything else: float32, or float64 where that is asked for."""
+        return torch.promote_types(self.low, torch.float32)
+
+    @property
+    def rest(self) -> list[Tensor]:
+        """Bias and vectors."""
+        return [*([] if self.bias is None else [self.bias]), *self.vectors]
+
+
+LossResult = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""The loss, 1 / the number of targets, and as many times the gradients: x's, the weight's, the rest's in a row."""
+
+
+class LossChunks:
+    """One call of the operator on its way through the rows."""
+
+    def __init__(self, call: LossCall) -> None:
+        self.call = call
+        kept = call.target != call.ignore
+        self.scale = 1 / kept.sum().clamp(min=1).to(call.wide)
+        self.chosen = self._rows_in_use(kept)
+        x, kept, target = (t if self.chosen is None else t[self.chosen] for t in (call.x, kept, call.target))
+        self.rows, self.kept = x.to(call.low), kept.unsqueeze(1)
+        self.classes = target.where(kept, 0).unsqueeze(1)
+        self.weight = call.weight.to(call.low)
+        self.bias = None if call.bias is None else call.bias.to(call.low)
+        self.vectors = [vector.to(call.wide) for vector in call.vectors]
+        self.function = Between.known[call.between] if call.between else None
+        self._make_room(call)
+
+    def _rows_in_use(self, kept: Tensor) -> Tensor | None:
+        """Numbers of the rows that count, where leaving out the others saves work; asking a GPU would stop it."""
+        if not kept.is_cpu or kept.sum() > _MOST_IN_USE * len(kept):
+            return None
+        return kept.nonzero().squeeze(1)
+
+    def _make_room(self, call: LossCall) -> None:
+        """Memory for one chunk, which all chunks use, and for what is made of all of them."""
+        count, classes = len(self.rows), len(call.weight)
+        self.step = rows_of_a_chunk(count, classes, call.x.device.type)
+        self.scores = self.rows.new_empty(self.step, classes)
+        self.shares = self.rows.new_empty(self.step, classes, dtype=call.wide)
+        self.total = self.rows.new_zeros((), dtype=call.wide)
+        self.grad_x = torch.empty_like(self.rows) if call.for_x else self.rows.new_empty(0)
+        self.grad_weight = self.rows.new_zeros(call.weight.shape if call.for_weight else 0, dtype=call.wide)
+        sizes = [vector.numel() for vector in call.rest] if call.for_rest else []
+        self.grad_rest = self.rows.new_zeros(sum(sizes), dtype=call.wide)
+        self.parts = list(torch.split(self.grad_rest, sizes))
+
+    def result(self) -> LossResult:
+        """Goes through all rows."""
+        for start in range(0, len(self.rows), self.step):
+            self._chunk(slice(start, start + self.step))
+        return self.total * self.scale, self.scale, self._whole_grad_x(), self.grad_weight, self.grad_rest
+
+    # --- one chunk -----------------------------------------------------------------------
+
+    def _chunk(self, rows: slice) -> None:
+        x, kept, classes, wide = self.rows[rows], self.kept[rows], self.classes[rows], self.call.wide
+        raw = self._products(x)
+        scores = raw if self.function is None else self.function.value(raw.to(wide), *self.vectors)
+        shares = torch.softmax(scores, -1, dtype=wide, out=self.shares[: len(x)])
+        norm = scores.amax(-1, keepdim=True).to(wide) - shares.amax(-1, keepdim=True).log_()
+        self._add_loss(scores, norm, classes, kept)
+        if self.call.for_x or self.call.for_weight or self.call.for_rest:
+            self._make_gradient(shares, norm, classes, kept)
+            self._take_gradients(raw, shares, x, rows)
+
+    def _products(self, x: Tensor) -> Tensor:
+        out, weight = self.scores[: len(x)], self.weight.t()
+        return torch.mm(x, weight, out=out) if self.bias is None else torch.addmm(self.bias, x, weight, out=out)
+
+    def _add_loss(self, scores: Tensor, norm: Tensor, classes: Tensor, kept: Tensor) -> None:
+        smoothing, z_loss = self.call.label_smoothing, self.call.z_loss
+        each = norm - (1 - smoothing) * scores.gather(1, classes)
+        if smoothing:
+            each -= smoothing * scores.mean(-1, keepdim=True, dtype=norm.dtype)
+        if z_loss:
+            each += z_loss * norm.square()
+        self.total += each.masked_fill_(~kept, 0).sum()
+
+    def _make_gradient(self, shares: Tensor, norm: Tensor, classes: Tensor, kept: Tensor) -> None:
+        """Turns ``shares``, the softmax, into the gradient of the scores; zero for rows that do not count."""
+        smoothing, z_loss = self.call.label_smoothing, self.call.z_loss
+        if z_loss:
+            shares.mul_(1 + 2 * z_loss * norm)
+        if smoothing:
+            shares.sub_(smoothing / shares.shape[1])
+        shares.scatter_add_(1, classes, shares.new_full((1, 1), smoothing - 1).expand_as(classes))
+        if not shares.is_cpu:
+            shares.masked_fill_(~kept, 0)
+        elif self.chosen is None:
+            shares.index_fill_(0, kept.logical_not().squeeze(1).nonzero().squeeze(1), 0)
+
+    def _take_gradients(self, raw: Tensor, shares: Tensor, x: Tensor, rows: slice) -> None:
+        call = self.call
+        if self.function is not None:
+            self._through_function(self.function, raw.to(call.wide), shares)
+        if call.for_rest and call.bias is not None:
+            self.parts[0].add_(shares.sum(0))
+        low = shares if call.low == call.wide else raw.copy_(shares)
+        if call.for_x:
+            torch.mm(low, self.weight, out=self.grad_x[rows])
+        if call.for_weight and call.low == call.wide:
+            self.grad_weight.addmm_(low.t(), x)
+        elif call.for_weight:
+            self.grad_weight.add_(low.t() @ x)
+
+    def _through_function(self, function: Between, scores: Tensor, shares: Tensor) -> None:
+        """The gradients of its vectors, and ``shares`` as the gradient of what goes into it."""
+        by_scores, *by_vectors = (slope(scores, *self.vectors) for slope in function.slopes)
+        parts = self.parts[self.call.bias is not None :]
+        for slope, part in zip(by_vectors, parts, strict=False):
+            product = shares * slope
+            part.add_(product.sum(0) if part.numel() > 1 else product.sum())
+        shares.mul_(by_scores)
+
+    def _whole_grad_x(self) -> Tensor:
+        if self.chosen is None or not self.call.for_x:
+            return self.grad_x
+        return self.grad_x.new_zeros(self.call.x.shape).index_copy_(0, self.chosen, self.grad_x)
+
+
+def rows_of_a_chunk(rows: int, classes: int, device: str) -> int:
+    """How many rows to take at once, so that all chunks are about equal and hold no more scores than they should."""
+    most = max(_FEWEST_ROWS, _LOSS_CHUNK.get(device, _LOSS_CHUNK["cuda"]) // classes)
+    return max(1, -(-rows // max(1, -(-rows // most))))
+
+
+def _linear_loss(*inputs: Any) -> LossResult:
+    call = LossCall(*inputs)
+    with torch.autocast(call.x.device.type, enabled=False):
+        return LossChunks(call).result()
+
+
+def _linear_loss_fake(*inputs: Any) -> LossResult:
+    call = LossCall(*inputs)
+    empty, wide = call.x.new_empty, call.wide
+    grad_x = empty(call.x.shape if call.for_x else 0, dtype=call.low)
+    grad_weight = empty(call.weight.shape if call.for_weight else 0, dtype=wide)
+    rest = sum(vector.numel() for vector in call.rest) if call.for_rest else 0
+    return empty((), dtype=wide), empty((), dtype=wide), grad_x, grad_weight, empty(rest, dtype=wide)
+
+
+def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: LossResult) -> None:
+    call = LossCall(*inputs)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*output[1:])
+    ctx.for_x = call.x.dtype if call.for_x else None
+    ctx.for_weight = call.weight.dtype if call.for_weight else None
+    ctx.for_rest = [(vector.shape, vector.dtype) if call.for_rest else None for vector in call.rest]
+    ctx.has_bias = call.bias is not None
+
+
+@once_differentiable
+def _scaled_gradients(ctx: Any, grad: Tensor, *_: None) -> tuple[Any, ...]:
+    """One for each input of the operator."""
+    scale, grad_x, grad_weight, grad_rest = ctx.saved_tensors
+    scale = scale * grad
+    x = (grad_x * scale).to(ctx.for_x) if ctx.for_x else None
+    weight = (grad_weight * scale).to(ctx.for_weight) if ctx.for_weight else None
+    rest: list[Tensor | None] = [None] * len(ctx.for_rest)
+    if all(ctx.for_rest):
+        parts = (grad_rest * scale).split([shape.numel() for shape, _ in ctx.for_rest])
+        rest = [part.view(shape).to(dtype) for part, (shape, dtype) in zip(parts, ctx.for_rest, strict=True)]
+    bias = rest.pop(0) if ctx.has_bias else None
+    return x, weight, None, bias, rest, *[None] * (len(LossCall._fields) - 5)
+
+
+def _linear_loss_flops(x: Sequence[int], weight: Sequence[int], *inputs: Any, **_: Any) -> int:
+    """Of the products, those for the gradients included."""
+    for_x, for_weight, _for_rest, _dtype = inputs[-4:]
+    return 2 * x[0] * weight[0] * weight[1] * (1 + int(for_x) + int(for_weight))
+
+
+def _linear_loss_autocast(device: str) -> Callable[..., Any]:
+    """The rule under autocast: products in its precision, gradients of the weights in theirs."""
+
+    def rule(*inputs: Any) -> Any:
+        call = LossCall(*inputs)
+        double = call.x.dtype == torch.float64
+        dtype = call.dtype or (None if double else torch.get_autocast_dtype(device))
+        with torch.autocast(device, enabled=False):
+            return LINEAR_LOSS(*call[:-1], dtype)
+
+    return rule
+
+
+def _operator_namespace() -> str:
+    """``tantra``; a copy of this file registers an operator of its own."""
+    name = __name__
+    return "tantra" if name.startswith("tantra_compiler.") else "tantra_" + re.sub(r"\W", "_", name)
+
+
+def _registered_loss(namespace: str) -> Any:
+    """The operator, as torch.compile, autocast, checkpointing and FLOP counters know it."""
+    _LOSS_LIBRARY.define(_LOSS_SCHEMA)  # type: ignore[no-untyped-call]
+    name = f"{namespace}::linear_cross_entropy"
+    _LOSS_LIBRARY.impl("linear_cross_entropy", _linear_loss, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
+        _LOSS_LIBRARY.impl("linear_cross_entropy", _linear_loss_autocast(device), key)  # type: ignore[no-untyped-call]
+    torch.library.register_fake(name, _linear_loss_fake, lib=_LOSS_LIBRARY)
+    torch.library.register_autograd(name, _scaled_gradients, setup_context=_keep_for_backward, lib=_LOSS_LIBRARY)
+    operator = getattr(torch.ops, namespace).linear_cross_entropy
+    register_flop_formula(operator)(_linear_loss_flops)
+    return operator.default
+
+
+_LOSS_LIBRARY = torch.library.Library(_operator_namespace(), "FRAGMENT")  # type: ignore[no-untyped-call]
+LINEAR_LOSS = _registered_loss(_operator_namespace())
