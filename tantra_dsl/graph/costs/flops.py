@@ -12,6 +12,7 @@ from typing import Final
 
 from tantra_dsl.graph.costs.figures import Amount
 from tantra_dsl.graph.costs.masks import pairs
+from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.model import Node
 from tantra_dsl.graph.types import TensorType
 
@@ -108,8 +109,13 @@ def _delta_scan(node: Node, inputs: list[Shape], out: Shape) -> Flops:
     return Flops(scans=Amount(per_number * prod(out) * inputs[1][-1]))
 
 
+def _linear_loss(node: Node, inputs: list[Shape], out: Shape) -> Flops:
+    return _products(2 * prod(inputs[0]) * inputs[1][0])
+
+
 _RULES: Final[dict[str, Callable[[Node, list[Shape], Shape], Flops]]] = {
     "linear": _linear,
+    LINEAR_LOSS: _linear_loss,
     "expert_linear": _linear,
     "conv1d": _conv1d,
     "matmul": _matmul,

@@ -9,6 +9,7 @@ from typing import Final
 
 from tantra_dsl.graph.costs.elementwise import kept_parts, saved_by_program
 from tantra_dsl.graph.costs.flops import Lengths, Shape, shape
+from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.model import Node
 from tantra_dsl.scalars.facts import additive_bias, variables_used
 
@@ -305,6 +306,16 @@ def _cross_entropy(node: Node, operands: Sequence[Operand], outs: Sequence[Shape
     return Saves((1, *z_loss), (), prod(operands[0].shape) * _FLOAT + (copy if z_loss else 0))
 
 
+def _linear_loss(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The gradient of x, made with the loss. That of the weight, made then too, is no activation but its gradient."""
+    return Saves(extra=operands[0].bytes * operands[0].grad)
+
+
+def _halved_loss(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """The same in half width under autocast."""
+    return Saves(extra=prod(operands[0].shape) * _HALF * operands[0].grad)
+
+
 _RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("split", "split_heads", "merge_heads", "slice", "select", "transpose", "stop_gradient"), _view),
     **dict.fromkeys(("unpatch", "expand_time"), _view),
@@ -325,13 +336,15 @@ _RULES: Final[dict[str, Rule]] = {
     "selective_scan": _selective_scan,
     "route": _route,
     "cross_entropy": _cross_entropy,
+    LINEAR_LOSS: _linear_loss,
 }
 _HALVED: Final[dict[str, Rule]] = {
     **dict.fromkeys(("linear", "matmul", "similarity", "combine_experts"), _halved),
     "expert_linear": _halved_experts,
+    LINEAR_LOSS: _halved_loss,
 }
 
 FORMULA: Final = (
     "what the backward pass reads, each once: inputs of products, norms and activations; queries, keys, values and "
-    "result of attention; log probabilities"
+    "result of attention; of a loss over classes, what its linear layer's input gets as gradient"
 )

@@ -12,6 +12,7 @@ from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
 from tantra_dsl.graph.costs.forward import called_lengths
 from tantra_dsl.graph.costs.fusion import weighted_norms
 from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of, weighted_norm_saves
+from tantra_dsl.graph.linear_loss import needed_for, with_linear_losses
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
@@ -76,7 +77,7 @@ class Training:
     """Training steps through the bodies of a graph, each computed once per way it is entered."""
 
     def __init__(self, graph: Graph, lengths: Lengths, autocast: bool, dropout: float = 0.0) -> None:
-        self.graph = graph
+        self.graph = _stepped(graph)
         self.dropout = dropout
         self.lengths = lengths
         self.autocast = autocast
@@ -95,6 +96,18 @@ class Training:
         if known not in self._steps:
             self._steps[known] = _Walk(self, self.graph.bodies[key], flags, lengths).step()
         return self._steps[known]
+
+
+def _stepped(graph: Graph) -> Graph:
+    """What a training step runs: losses that are one op with their linear layers, without what only results need."""
+    graph, _ = with_linear_losses(graph)
+    main = graph.main
+    loss = [ref for name, ref in main.outputs if name == "loss"]
+    needed = needed_for(main, (ref.node for ref in loss))
+    if not loss:
+        return graph
+    nodes = tuple(node for node in main.nodes if node.id in needed or node.op == "input")
+    return replace(graph, bodies={**graph.bodies, main.key: replace(main, nodes=nodes, outputs=(("loss", loss[0]),))})
 
 
 def _entering(node: Node) -> Flow:
