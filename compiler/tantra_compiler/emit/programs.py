@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -11,7 +11,7 @@ from tantra_compiler.emit.expr import WIDTH, Expr, call, header, statement
 from tantra_compiler.emit.formulas import Formula
 from tantra_compiler.emit.names import free, identifier, program_name
 from tantra_dsl.scalars.derivative import derivative
-from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Program, Scalar, Var
 from tantra_dsl.scalars.simplify import simplify
 from tantra_dsl.scalars.walk import fold, substitute
 
@@ -57,21 +57,36 @@ class Programs:
 
 
 def _source(name: str, program: Program, body: Scalar) -> str:
-    parameters = list(_PARAMETERS.get(program.kind, program.variables))
-    captures = _capture_names(program, parameters)
+    captures = capture_names(program.captures, _parameters(program))
+    return tensor_function(name, program, body, captures, _LENGTHS if program.kind in ("mask", "score") else {})
+
+
+def _parameters(program: Program) -> list[str]:
+    return list(_PARAMETERS.get(program.kind, program.variables))
+
+
+def tensor_function(
+    name: str, program: Program, body: Scalar, captures: list[str], lengths: Mapping[str, Expr], returns: str = "Tensor"
+) -> str:
+    """A function on tensors that computes ``body`` with the parameters of ``program``, then ``captures``.
+
+    ``lengths`` says how the numbers of queries and keys are written.
+    """
+    parameters = _parameters(program)
     whole = frozenset({"b", "h", "q", "k"}) if program.kind == "mask" or program.captures else frozenset("b")
-    variables = {name: Expr(name) for name in parameters} | (_LENGTHS if program.kind in ("mask", "score") else {})
+    variables = {**{name: Expr(name) for name in parameters}, **lengths}
     like = None if program.kind == "mask" else Expr(parameters[0])
     formula = Formula(variables, [Expr(name) for name in captures], whole, program.kind == "fn", like)
-    head = header(name, (f"{each}: Tensor" for each in (*parameters, *captures)), "Tensor")
+    head = header(name, (f"{each}: Tensor" for each in (*parameters, *captures)), returns)
     lines = [*head, *_named_parts(formula, body, {*parameters, *captures})]
     result = _filled(body, parameters[-1], program.kind) if isinstance(body, Const) else formula.expr(body)
     return "\n".join([*lines, *statement("return ", result, 4)])
 
 
-def _capture_names(program: Program, taken: list[str]) -> list[str]:
+def capture_names(captures: Iterable[Capture], taken: Iterable[str]) -> list[str]:
+    """What captured tensors are called as parameters, beside those that are ``taken``."""
     names: list[str] = []
-    for capture in program.captures:
+    for capture in captures:
         names.append(free(identifier(capture.name), [*taken, *names]))
     return names
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("remembered", "cache", "shape", "norms", "positions", "attention", "scans", "experts", "losses",
+_ORDER = ("remembered", "cache", "shape", "norms", "positions", "attention", "program",
+          "philox", "fields", "reference", "blockwise_plan", "blockwise", "attend", "scans", "experts", "losses",
           "linear_loss", "weights")  # fmt: skip
 PACKAGE = "tantra_compiler.runtime"
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tantra_compiler.passes.base import each_body
 from tantra_compiler.passes.places import places
 from tantra_compiler.passes.recipe import with_attr, with_nodes
 from tantra_dsl.graph.model import Body, Graph
 
+KERNELS: Final = ("reference", "torch", "triton")
+"""Ways that can be asked for: the plain reference, torch's own attention, tantra's own execution."""
+
 
 @dataclass(frozen=True)
 class ChooseKernels:
-    """Marks the attention at the given paths to run in the given way, of which ``reference`` is the only one so far.
+    """Marks the attention at the given paths to run in the given way, one of ``KERNELS``.
 
     A path names the module around the op, all layers of a stack at once: ``layers.*.attention``; it may be a pattern.
     Raises ValueError for a path at which there is no attention, and for a way that there is not.
@@ -34,8 +37,8 @@ class ChooseKernels:
 
     def _check(self, known: list[str]) -> None:
         for pattern, kernel in self.kernels:
-            if kernel != "reference":
-                raise ValueError(f"there is no kernel {kernel!r} for {pattern}; the only override is 'reference'")
+            if kernel not in KERNELS:
+                raise ValueError(f"there is no kernel {kernel!r} for {pattern}; there are {', '.join(KERNELS)}")
             if not any(fnmatchcase(path, pattern) for path in known):
                 raise ValueError(f"there is no attention at {pattern!r}; it is at {', '.join(known) or 'no place'}")
 
