@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
+
 from tantra_compiler.runtime.program import AttentionProgram, Captures, Span
 
 Range = tuple[int, int]
@@ -75,7 +77,7 @@ def query_blocks(program: AttentionProgram, lengths: AttentionLengths, captures:
             height = (rows[1] - rows[0]) * lengths.group
             pieces = pieces_of(ask.segments(rows), max(SCORES_AT_ONCE // height, 2 * TESTED_KEYS))
             widest = max((piece.width for piece in pieces), default=1)
-            for part in _divided_pairs(batch, kv_heads, max(1, SCORES_AT_ONCE // (height * widest))):
+            for part in _divided_pairs(batch, kv_heads, _pairs_at_once(height * widest)):
                 yield QueryBlock(*part, rows, pieces)
 
 
@@ -87,6 +89,12 @@ def _span_scopes(program: AttentionProgram, lengths: AttentionLengths) -> Iterat
             yield from ((batch, (g, g + 1), g * lengths.group) for g in range(lengths.kv_heads))
         else:
             yield batch, (0, lengths.kv_heads), 0
+
+
+def _pairs_at_once(scores: int) -> int:
+    """Pairs of a batch element and a kv head that are multiplied at once, so many that every thread gets as many."""
+    most, threads = SCORES_AT_ONCE // scores, torch.get_num_threads()
+    return max(1, most // threads * threads if most >= threads else most)
 
 
 def _divided_pairs(batch: Range, kv_heads: Range, most: int) -> Iterator[tuple[Range, Range]]:
