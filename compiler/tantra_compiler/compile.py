@@ -109,15 +109,15 @@ def _imported(source: str, module_name: str, file_name: str) -> ModuleType:
 def _kept_file(source: str, file_name: str) -> str:
     """Path of a file that holds ``source``; where none can be written, a name that tracebacks can still look up."""
     try:
-        return _written_file(source, cache_folder() / file_name)
+        return written_file(source, cache_folder() / file_name)
     except OSError:
         path = f"<tantra {file_name}>"
         linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
         return path
 
 
-def _written_file(source: str, path: Path) -> str:
-    """Write beside and rename, so that many processes can compile one spec at once."""
+def written_file(source: str, path: Path) -> str:
+    """Path of the file, written beside and renamed, so that many processes can write one at once."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".py")

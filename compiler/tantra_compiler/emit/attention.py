@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 from tantra_compiler.emit.expr import Expr, call, header, listing, quoted, sequence, statement
 from tantra_compiler.emit.formulas import Formula
@@ -75,16 +76,15 @@ class _Written:
         return [*self.functions, "\n".join(statement(f"{self.name} = ", made, 0))]
 
     def _text(self) -> str:
-        """The programs in the language itself: what kernels are made from."""
-        mask, score = self.meaning.mask, self.meaning.score_body
-        captures = self.meaning.captures
-        kinds = ["learned" if c.learned else "whole" if c.integer else "real" for c in captures]
-        parts = [
-            "" if mask is None else format_scalar(mask.body, captures),
-            "" if score is None else format_scalar(score, captures),
-            " ".join(f"{capture.name}:{kind}" for capture, kind in zip(captures, kinds, strict=True)),
-        ]
-        return " | ".join(parts)
+        """The programs in the language itself, as JSON: what kernels are made from."""
+        described: dict[str, Any] = {}
+        for kind, program in (("mask", self.meaning.mask), ("score", self.meaning.score)):
+            if program is not None:
+                kinds = ["learned" if c.learned else "whole" if c.integer else "real" for c in program.captures]
+                names = [capture.name for capture in program.captures]
+                described[kind] = format_scalar(program.body, program.captures)
+                described[f"{kind}_captures"] = [list(pair) for pair in zip(names, kinds, strict=True)]
+        return json.dumps(described)
 
     def _function(self, end: str, write: Callable[[str], str]) -> str:
         name = self.claim(f"{self.meaning.name}_{end}")
