@@ -52,7 +52,7 @@ def load(spec: str | Path, *, sets: Sequence[str] = ()) -> Spec:
     unit, wanted = _find(str(spec), sink)
     if unit is None or sink.errors:
         raise SpecError(sink.sorted())
-    return _spec(unit, wanted, sets, sink)
+    return spec_of(unit, wanted, sets, sink)
 
 
 def loads(text: str, *, name: str = "<text>", language: str = "text", sets: Sequence[str] = ()) -> Spec:
@@ -61,7 +61,7 @@ def loads(text: str, *, name: str = "<text>", language: str = "text", sets: Sequ
     unit = library.Reader(sink).take(Source(name, text, language), None, None)
     if unit is None or sink.errors:
         raise SpecError(sink.sorted())
-    return _spec(unit, "", sets, sink)
+    return spec_of(unit, "", sets, sink)
 
 
 def _find(spec: str, sink: Sink) -> tuple[library.Unit | None, str]:
@@ -87,7 +87,8 @@ def _find(spec: str, sink: Sink) -> tuple[library.Unit | None, str]:
     return reader.read(shipped_path, specs_path(), shipped=True), wanted or spec
 
 
-def _spec(unit: library.Unit, wanted: str, sets: Sequence[str], sink: Sink) -> Spec:
+def spec_of(unit: library.Unit, wanted: str, sets: Sequence[str], sink: Sink) -> Spec:
+    """The model ``wanted`` of a unit that has been read, or the one that it stands for. Raises SpecError."""
     models = unit.models()
     name = wanted or _default_model(unit, models)
     if name not in models:
@@ -131,7 +132,8 @@ class Spec:
         return extend.with_sets(model.merged_model(self.unit, self.definition, self._sink), self.sets, self._sink)
 
     @cached_property
-    def _elaborated(self) -> model.Elaborated:
+    def elaborated(self) -> model.Elaborated:
+        """What came of the model, mistakes or not: for those who look into it (`diff`)."""
         prelude, standard = library.prelude()
         merged = self.merged
         if self._sink.errors:
@@ -144,11 +146,11 @@ class Spec:
 
     @cached_property
     def _recipe(self) -> Recipe:
-        return resolve_recipe(self._elaborated.settings, self._sink)
+        return resolve_recipe(self.elaborated.settings, self._sink)
 
     def check(self) -> list[Diagnostic]:
         """Every mistake and warning, by place; an empty list when the spec is sound."""
-        _ = self._elaborated, self._recipe
+        _ = self.elaborated, self._recipe
         return self._sink.sorted()
 
     def _sound(self) -> None:
@@ -159,7 +161,7 @@ class Spec:
     def graph(self) -> Graph:
         """The typed graph. Raises SpecError where the spec has mistakes."""
         self._sound()
-        graph = self._elaborated.graph
+        graph = self.elaborated.graph
         assert graph is not None
         return graph
 
@@ -205,7 +207,7 @@ class Spec:
     def _without_set_aside(self) -> tree.Definition:
         """The merged model; what it expected of itself is left out once it was changed from outside."""
         body = self.merged.body
-        if not self._elaborated.changed or not isinstance(body, tree.Body):
+        if not self.elaborated.changed or not isinstance(body, tree.Body):
             return self.merged
         kept = tuple(member for member in body.members if not isinstance(member, tree.Expect))
         return replace(self.merged, body=replace(body, members=kept))

@@ -21,6 +21,12 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="Spec files, t
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value; may be repeated.")
 ]
+Kernels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kernel", metavar="PATH=WAY", help="Run the attention there by reference, torch or triton; may be repeated."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; standard output if not given.")
@@ -32,6 +38,22 @@ class Surface(StrEnum):
 
     yaml = "yaml"
     text = "text"
+
+
+class Form(StrEnum):
+    """The forms of a diff."""
+
+    text = "text"
+    json = "json"
+    markdown = "markdown"
+
+
+class Section(StrEnum):
+    """The sections of a diff."""
+
+    architecture = "architecture"
+    numerics = "numerics"
+    recipe = "recipe"
 
 
 class Commands(TyperGroup):
@@ -136,9 +158,20 @@ def show_spec(
         int | None, typer.Option(min=1, help="Tokens per sequence; the model's context if not given.")
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="Sequences per step.")] = 1,
+    mask: Annotated[
+        bool, typer.Option("--mask", help="Draw the attention masks and the tiles that kernels visit.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --mask: a .svg or .png to draw into.")
+    ] = None,
 ) -> int:
     """Show layers, shapes, parameters, FLOPs, KV bytes and memory."""
     import tantra_dsl
+
+    if mask or output is not None:
+        from tantra_dsl.cli.masks import draw_masks
+
+        return draw_masks(spec, sets or (), seq, output)
     from tantra_dsl.show import recipe_cost, show_json, show_table
 
     loaded = tantra_dsl.load(spec, sets=sets or ())
@@ -154,13 +187,26 @@ def compile_spec(
     output: Output = None,
     standalone: Annotated[bool, typer.Option("--standalone", help="Need torch alone at run time.")] = False,
     sets: Sets = None,
+    kernels: Kernels = None,
 ) -> int:
     """Write the PyTorch source of a spec."""
-    import tantra_dsl
-    from tantra_dsl.cli.rewrite import write_text
+    from tantra_dsl.cli.kernels import write_source
 
-    write_text(tantra_dsl.load(spec, sets=sets or ()).source(standalone=standalone), output)
-    return 0
+    return write_source(spec, sets or (), kernels or (), standalone, output)
+
+
+@app.command("kernels")
+def show_kernels(
+    spec: Spec,
+    target: Annotated[str, typer.Option(help="cpu, sm_80, sm_90, sm_100 or gfx942.")] = "cpu",
+    sets: Sets = None,
+    kernels: Kernels = None,
+    json: Json = False,
+) -> int:
+    """Show what runs each op on a chip, and why."""
+    from tantra_dsl.cli.kernels import list_kernels
+
+    return list_kernels(spec, sets or (), kernels or (), target, json)
 
 
 @app.command("train")
@@ -197,13 +243,56 @@ def sample_run(
     return sample(run, prompt, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, max_new=max_new)
 
 
+@app.command("diff")
+def diff_specs(
+    specs: Annotated[list[str], typer.Argument(metavar="A B", help="Two specs; REV:PATH reads one from git.")],
+    form: Annotated[Form, typer.Option("--format", help="The form of the answer.")] = Form.text,
+    seq: Annotated[
+        int | None, typer.Option(min=1, help="Tokens per sequence; the shorter context if not given.")
+    ] = None,
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="Exit status 1 where the function differs.")] = False,
+    only: Annotated[Section | None, typer.Option(help="List only these changes.")] = None,
+    git: Annotated[bool, typer.Option("--git", help="Take git's arguments: see docs/diff.md.")] = False,
+) -> int:
+    """Tell what is different between two models: the function, its costs, the weights, the recipe.
+
+    The exit status is 2 where a spec cannot be read or has mistakes.
+    """
+    from tantra_dsl.cli import comparing
+
+    if git:
+        return comparing.git_diff(specs, form=form.value, seq=seq)
+    return comparing.diff_specs(specs, form=form.value, seq=seq, exit_code=exit_code, only=only and only.value)
+
+
+@app.command("patch")
+def patch_spec(
+    before: Annotated[str, typer.Argument(metavar="A", help="The spec to build on.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The spec to become.")],
+    output: Output = None,
+) -> int:
+    """Write a spec that extends A and turns it into B."""
+    from tantra_dsl.cli.comparing import patch_spec
+
+    return patch_spec(before, after, output)
+
+
 @app.command("explain")
 def explain_code(
     code: Annotated[
-        str | None, typer.Argument(metavar="CODE", help="A code such as K0301; all are listed if not given.")
+        str | None,
+        typer.Argument(metavar="CODE|SPEC", help="A code such as K0301, all of them if not given; or a spec."),
     ] = None,
+    path: Annotated[
+        str | None, typer.Argument(metavar="PATH", help="A value of the spec, such as layers.attention.heads.")
+    ] = None,
+    sets: Sets = None,
 ) -> int:
-    """Show the page of an error code."""
+    """Show the page of an error code, or where a value of a spec comes from."""
     from tantra_dsl.cli.pages import explain, list_codes
 
+    if code is not None and path is not None:
+        from tantra_dsl.cli.comparing import explain_path
+
+        return explain_path(code, path, sets or ())
     return list_codes() if code is None else explain(code)

@@ -29,6 +29,26 @@ def full_hash(graph: Graph) -> str:
     return _Canon(graph, starts=True).digest()
 
 
+def function_hash(graph: Graph) -> str:
+    """As ``architecture_hash``, whatever the weights are called: equal where only names differ."""
+    return _Canon(graph, starts=False, names=False).digest()
+
+
+def body_digests(graph: Graph, *, starts: bool = True, names: bool = True) -> dict[str, str]:
+    """A digest of each body by key, equal for bodies of any two graphs that are the same in what the hashes tell.
+
+    ``starts`` and ``names``: whether how weights start, and what they are called, takes part.
+    """
+    canon = _Canon(graph, starts, names)
+    canon.digest()
+    return {key: body.digest for key, body in canon.bodies.items()}
+
+
+def program_digest(program: Program) -> str:
+    """Equal for programs that say the same in whatever words."""
+    return _sha(repr(_program(program)))
+
+
 @dataclass
 class _Refs:
     """Tells what a ref of one body refers to, free of names: the node's number, and which of its results."""
@@ -57,6 +77,7 @@ class _BodyCanon:
 class _Canon:
     graph: Graph
     starts: bool
+    names: bool = True
     bodies: dict[str, _BodyCanon] = field(default_factory=dict)
 
     def digest(self) -> str:
@@ -87,7 +108,9 @@ class _Canon:
         yield from (node.id for node in sorted(filter(self._name, body.nodes), key=self._name))
 
     def _name(self, node: Node) -> str:
-        """The part that the node adds to weight paths; empty where there is no weight below it."""
+        """The part that the node adds to weight paths; empty without weights below it or where names do not count."""
+        if not self.names:
+            return ""
         if node.op == "param":
             return str(node.attr("name"))
         owned = used_bodies(node) if node.op == "stack" or owns_body(node) else ()
@@ -105,7 +128,22 @@ class _Canon:
             return node.op, self._name(node), node.attr("instance"), used, inputs
         if node.op == "stack":
             return "stack", self._name(node), self._stack(node), inputs
+        if node.op == "weight" and not self.names:
+            return "weight", inputs, self._weight(refs.nodes[node.inputs[0].node], node.attr("path"))
         return node.op, inputs, [(name, _attr(value)) for name, value in sorted(node.attrs)]
+
+    def _weight(self, holder: Node, path: str) -> object:
+        """Where in the body of an instance the weight at ``path`` is, told without names."""
+        if holder.op != "instance":
+            return path
+        places: list[int] = []
+        key: str = holder.attr("body").key
+        while path:
+            node = next(n for n in self.graph.bodies[key].nodes if _leads_to(n, path))
+            places.append(self.bodies[key].refs.numbers.get(node.id, -1))
+            path = path[len(node.attr("name")) + 1 :]
+            key = node.attr("body").key if path else key
+        return places
 
     def _input(self, body: Body, node: Node, slot: int) -> object:
         """An input by its place; by its name only in the root, where data are bound to it."""
@@ -139,6 +177,13 @@ class _Canon:
         ref = tap_ref(self.graph.bodies[key], parameter.attr("path"))
         assert ref is not None, f"{key} has no tap {parameter.attr('path')}"
         return self.bodies[key].refs.place(ref)
+
+
+def _leads_to(node: Node, path: str) -> bool:
+    """Whether a node holds the weight at ``path``, or the body that does."""
+    if node.op == "param":
+        return bool(node.attr("name") == path)
+    return owns_body(node) and path.startswith(f"{node.attr('name')}.")
 
 
 def _needed_order(nodes: dict[str, Node], roots: Iterator[str]) -> Iterator[str]:

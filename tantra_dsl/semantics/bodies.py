@@ -142,6 +142,7 @@ def elaborate(
     child.call_site = span
     child.given = {**binding.params, **binding.inputs}
     scope = Scope(function.scope, function.name)
+    child.definition, child.params = definition, scope
     if layer is not None:
         child.layer = stacks.Layer(layer[0], layer[1], child)
     passed = _bind_inputs(definition, binding, child, scope, frame, extras)
@@ -494,6 +495,7 @@ def wire(wiring: Value, sublayer: Sublayer, x: Value, expr: tree.Expr, frame: Fr
     """One sublayer on the stream, as the wiring says: ``x + f(norm(x))``."""
     if wiring is POISON:
         return POISON
+    frame.sublayers.append((sublayer, wiring))
     if wiring is None:
         frame.begin()
         value = calls.call_with(sublayer.callee, [x], expr, frame, sublayer.label)
@@ -509,6 +511,7 @@ def wire_all(wiring: Function, sublayers: Together, x: Value, frame: Frame) -> V
     """All sublayers on the stream at once: ``x + f(norm(x))`` with their sum for ``f``."""
     if not sublayers.parts:
         return x
+    frame.sublayers += [(part, wiring) for part in sublayers.parts]
     return _run_wiring(wiring, sublayers, x, sublayers.parts[0].expr, frame)
 
 
@@ -559,6 +562,7 @@ def finish(made: Made, frame: Frame) -> str:
     body = made.frame.builder.finish(outputs)
     session = frame.session
     key = session.keep(body, stacks.body_key(made.frame, session))
+    made.frame.key = key
     session.variables[key] = made.frame.exported()
     session.written[key] = made.frame.written
     return key

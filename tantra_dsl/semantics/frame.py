@@ -22,6 +22,7 @@ from tantra_dsl.graph.build import BodyBuilder
 from tantra_dsl.graph.model import Attr, Body, Ref
 from tantra_dsl.graph.rules import ShapeError
 from tantra_dsl.graph.types import TensorType
+from tantra_dsl.scalars.ir import Program
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import POISON, Poison, Tensor, is_number
 from tantra_dsl.syntax import tree
@@ -58,6 +59,8 @@ class Session:
     guessing: bool = False
     """Whether something broken has a stand-in, so that mistakes elsewhere are found; figures mean nothing then."""
     numbers: dict[str, int] = field(default_factory=dict)
+    programs: dict[int, tuple[Thunk, Program | None]] = field(default_factory=dict)
+    """The program that each mask, score and the like was resolved to, by ``id`` of the thunk that it came from."""
 
     def report(self, diagnostic: Diagnostic) -> Poison:
         """Collect a mistake and return poison, to stand for the value that is missing."""
@@ -100,6 +103,10 @@ class Frame:
 
     Tensors of frames further out may be used: they become inputs of this body (``captured``), and who calls
     the body passes them.
+
+    Afterwards a frame tells how its body came about, for those who compare or explain models: ``definition`` with the
+    meaning of its parameters (``params``; those that were ``given`` apart), the ``key`` of the body where it became
+    one, and what was built within: ``children``, ``stacks``, and each of a block's ``sublayers`` with its wiring.
     """
 
     def __init__(self, session: Session, name: str, parent: Frame | None, label: str, origin: Span = NOWHERE) -> None:
@@ -120,6 +127,14 @@ class Frame:
         self.call_site: Span = NOWHERE
         self.given: dict[str, Thunk] = {}
         self.dim: Thunk | None = None
+        self.definition: tree.Definition | None = None
+        self.params: Scope = Scope()
+        self.key = ""
+        self.children: list[Frame] = []
+        self.stacks: list[Any] = []
+        self.sublayers: list[tuple[Any, Any]] = []
+        if parent is not None:
+            parent.children.append(self)
         self.layer: Any = None
         self.depth: int = 0 if parent is None else parent.depth + 1
         if self.depth > MAX_DEPTH:

@@ -131,10 +131,11 @@ def elaborate(
     """Elaborate a merged model. Mistakes go to ``sink``; then there is no graph."""
     session = Session(sink, prelude, library=library)
     frame = Frame(session, definition.name or "model", None, "", definition.span)
+    frame.definition = definition
     result = Elaborated(frame=frame)
     try:
         scope = Scope(file_scope(unit, prelude, frame), definition.name or "model")
-        result.scope = scope
+        result.scope = frame.params = scope
         outputs = _Model(definition, scope, frame, result).run()
         if not sink.errors:
             _report_idle(session)
@@ -181,6 +182,7 @@ def _place(span: Span) -> tuple[int, int, int]:
 def _graph(definition: tree.Definition, outputs: list[tuple[str, Tensor]], scope: Scope, frame: Frame) -> Graph:
     session = frame.session
     key = session.keep(frame.builder.finish([(name, frame.use(tensor)) for name, tensor in outputs]), frame.name)
+    frame.key = key
     closing.close(session)
     facts = []
     for name in ("context", "vocab", "dim"):

@@ -10,7 +10,7 @@ import tantra_dsl.semantics.bodies as bodies
 import tantra_dsl.semantics.evaluate as evaluate
 import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
-from tantra_dsl.diagnostics.core import Diagnostic
+from tantra_dsl.diagnostics.core import Diagnostic, Sink
 from tantra_dsl.diagnostics.semantics import (
     BadArithmetic,
     CircularDefinition,
@@ -125,11 +125,15 @@ def resolve(
     body = _of_thunk(thunk, context)
     if isinstance(body, Poison):
         return body
-    return _finish(body, context, thunk, frame)
+    finished = _finish(body, context, thunk, frame)
+    if not isinstance(finished, Poison):
+        first = origin(thunk)
+        frame.session.programs[id(first)] = (first, finished[0])
+    return finished
 
 
 def _finish(body: Scalar, context: Context, thunk: Thunk, frame: Frame) -> tuple[Program | None, list[Tensor]] | Poison:
-    span = frame.user_span(_origin(thunk).span)
+    span = frame.user_span(origin(thunk).span)
     checked = _checked(body, "bool" if context.kind == "mask" else "number", span, frame)
     if isinstance(checked, Poison):
         return checked
@@ -151,7 +155,7 @@ def _checked(body: Scalar, wanted: str, span: Span, frame: Frame) -> Result:
     return body
 
 
-def _origin(thunk: Thunk) -> Thunk:
+def origin(thunk: Thunk) -> Thunk:
     """Where a value that was passed from parameter to parameter was written first."""
     while isinstance(thunk.expr, tree.Name) and thunk.scope is not None:
         further = thunk.scope.find(thunk.expr.id)
@@ -163,7 +167,7 @@ def _origin(thunk: Thunk) -> Thunk:
 
 def _text(thunk: Thunk) -> str:
     """The program as its author wrote it, on one line."""
-    span = _origin(thunk).span
+    span = origin(thunk).span
     return " ".join(span.source.text[span.start : span.end].split())[:120]
 
 
@@ -584,6 +588,25 @@ def _makes_weights(expr: tree.Expr, scope: Scope) -> bool:
 
 
 # --- functions on tensors and numbers --------------------------------------------------
+
+
+def meaning(function: Function, frame: Frame) -> Program | None:
+    """What an ``fn`` makes of its arguments, as a program; None where it needs more than they."""
+    definition = function.definition
+    if definition is None or definition.kind != "fn":
+        return None
+    names = input_names(definition)
+    context, session = Context("fn", frame), frame.session
+    given = tuple(Bound(Thunk.of(Symbolic(Var(name))), None, False) for name in names)
+    told, session.sink = session.sink, Sink()
+    try:
+        body = _inline(function, given, definition.span, context)
+        sound = not (isinstance(body, Poison) or context.operands or context.captures or session.sink.errors)
+        return Program("fn", tuple(names), simplify(body)) if sound else None  # type: ignore[arg-type]
+    except ScalarError:
+        return None
+    finally:
+        session.sink = told
 
 
 def call_fn(function: Function, expr: tree.Expr, frame: Frame) -> Value:

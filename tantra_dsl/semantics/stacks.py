@@ -155,6 +155,8 @@ class Building:
     keys: list[str] = field(default_factory=list)
     extras: dict[tuple[int, Ref], tuple[str, Tensor]] = field(default_factory=dict)
     index_read: bool = False
+    layers: dict[str, Frame] = field(default_factory=dict)
+    """A frame that each distinct layer was made in, by the key of its body."""
 
     def extra_name(self, tensor: Tensor, wanted: str) -> str:
         """Name under which a tensor from outside is passed to the layers."""
@@ -231,6 +233,7 @@ def apply(x: Tensor, stack: Stack, name: str, expr: tree.Expr, frame: Frame) -> 
     """Elaborate the layers of a stack on the stream ``x``; equal layers are elaborated once."""
     building = Building(name, frame, x, stack)
     frame.session.stacks[name] = building
+    frame.stacks.append(building)
     memo: dict[int, str] = {}
     spoiled = False
     flat = [(slot, value) for slot, (value, count) in enumerate(_spelled(stack)) for _ in range(count)]
@@ -315,7 +318,9 @@ def _finish_layer(building: Building, made: bodies.Made, callee: Function, sessi
         layer = f"{callee.kind} {callee.name}"
         session.report(StreamChanged(span=span, layer=layer, taken=str(building.x.type), given=given))
         return None
-    return bodies.finish(made, building.frame)
+    key = bodies.finish(made, building.frame)
+    building.layers.setdefault(key, made.frame)
+    return key
 
 
 def _same_type(a: TensorType, b: TensorType) -> bool:

@@ -1,0 +1,98 @@
+"""Words that the text and the Markdown of a diff share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tantra_dsl.diff.costs import Change, Costs
+from tantra_dsl.diff.diff import Diff
+from tantra_dsl.diff.operations import Concern, Operation
+from tantra_dsl.diff.weights import Fate, Tensor
+from tantra_dsl.show.units import byte_text, count_text, flop_text
+
+HEADINGS: dict[Concern, str] = {
+    "function": "the function",
+    "names": "names of weights",
+    "numerics": "numerics",
+    "recipe": "the recipe and how weights start",
+}
+LABELS = {
+    "params": "parameters", "active_params": "active parameters", "flops_per_token": "FLOPs per token",
+    "flops_forward": "FLOPs, forward", "kv_bytes_per_token": "KV per token", "state_bytes": "states",
+    "weight_bytes": "weights", "optimizer_bytes": "optimizer", "activation_bytes": "activations",
+    "training_bytes": "training, together",
+}  # fmt: skip
+FATES: dict[Fate, str] = {
+    "loads": "load as they are", "renamed": "load under another name", "reshaped": "are reshaped", "new": "are new",
+    "dropped": "are dropped",
+}  # fmt: skip
+
+
+def change_text(op: Operation) -> str:
+    """``32 -> 8``; what is not written but is so by default is marked."""
+    old, new = (_side(text, by) for text, by in zip((op.old, op.new), op.defaulted, strict=True))
+    if op.kind == "add":
+        return new or "added"
+    if op.kind == "remove":
+        return f"{old} removed"
+    return f"{old or 'none'} -> {new or 'none'}"
+
+
+def _side(text: str | None, by_default: bool) -> str | None:
+    return f"{text} by default" if by_default and text is not None else text
+
+
+def figure(name: str, value: int | None) -> str:
+    """A figure in the unit that its name says."""
+    if value is None:
+        return "unknown"
+    unit = flop_text if name.startswith("flops") else byte_text if "bytes" in name else count_text
+    return unit(value)
+
+
+def delta_text(change: Change) -> str:
+    """``-4.1B (-51.7%)``; nothing where both are equal or one is unknown."""
+    return difference(change.name, change.old.value, change.new.value)
+
+
+def difference(name: str, old: int | None, new: int | None) -> str:
+    """The difference of two figures with its sign and share."""
+    if old is None or new is None or old == new:
+        return ""
+    sign = "+" if new > old else "-"
+    share = f" ({sign}{abs(new - old) / old:.1%})" if old and abs(new - old) < 10 * old else ""
+    return f"{sign}{figure(name, abs(new - old))}{share}"
+
+
+def tensors_text(tensors: Iterable[Tensor]) -> str:
+    """``12 tensors, 8.0B numbers``."""
+    listed = list(tensors)
+    count, numbers = sum(t.count for t in listed), sum(t.numbers for t in listed)
+    return f"{count:,} tensor{'' if count == 1 else 's'}, {count_text(numbers)} numbers"
+
+
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """``[4096, 1024]``."""
+    return "" if shape is None else f"[{', '.join(map(str, shape))}]"
+
+
+def title(found: Diff) -> str:
+    """The two models by name, with their files where the names do not tell them apart."""
+    if found.before.name != found.after.name:
+        return f"{found.before.name} -> {found.after.name}"
+    if found.before.source == found.after.source:
+        return found.before.name
+    return f"{found.before.source} -> {found.after.source}"
+
+
+def part_rows(costs: Costs) -> list[list[str]]:
+    """Parts with their parameters, FLOPs and KV bytes where these differ: path, old, new, difference by figure."""
+    rows = []
+    for part in costs.parts:
+        cells = [part.path]
+        for name in ("params", "flops", "kv_bytes_per_token"):
+            old, new = part.figure(name)
+            cells.append("" if old == new else f"{figure(name, old)} -> {figure(name, new)}")
+        if any(cells[1:]):
+            rows.append(cells)
+    return rows
