@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from tantra_dsl.diff.closed import NONE, SIBLING, Closed, Closer, World, number, renamed
+from tantra_dsl.graph import stacks as graph_stacks
 from tantra_dsl.graph.hash import body_digests
 from tantra_dsl.graph.model import Body, Graph
+from tantra_dsl.graph.paths import used_bodies
 from tantra_dsl.scalars.ir import Program
 from tantra_dsl.semantics.binding import input_names, is_sublayer_form, parameters
 from tantra_dsl.semantics.bodies import Sublayer
@@ -77,11 +80,11 @@ class Layers:
     @property
     def text(self) -> str:
         """The pattern as an author would write it, each kind by its name."""
-        listed = ", ".join(f"{part.name} * {count}" if count > 1 else part.name for part, count in self.runs)
-        if len(self.runs) == 1:
-            return f"{self.count} of {self.runs[0][0].name}"
-        cycled = self.count != sum(count for _, count in self.runs)
-        return f"{self.count} of ({listed})" if cycled else f"({listed})"
+        runs = [(name, sum(count for _, count in group)) for name, group in groupby(self.runs, lambda run: run[0].name)]
+        listed = ", ".join(f"{name} * {count}" if count > 1 else name for name, count in runs)
+        if len(runs) == 1:
+            return f"{self.count} of {runs[0][0]}"
+        return f"{self.count} of ({listed})" if self.count != sum(count for _, count in runs) else f"({listed})"
 
 
 class Account:
@@ -266,25 +269,15 @@ class Part:
         body = self.body
         assert body is not None
         node = next(n for n in body.nodes if n.op == "stack" and n.attr("name") == building.name)
-        runs = tuple((self._layer(building, ref.key), count) for ref, count in node.attr("runs"))
-        return Layers(building.name, _merged(runs), node.attr("count"), bool(node.attr("shared")), building.stack.span)
+        turn = graph_stacks.Layers(node).shortest({key: key for key in used_bodies(node)})
+        runs = tuple((self._layer(building, key), count) for key, count in turn)
+        return Layers(building.name, runs, node.attr("count"), bool(node.attr("shared")), building.stack.span)
 
     def _layer(self, building: Building, key: str) -> Part:
         made: dict[str, Part] = self.__dict__.setdefault("_made", {})
         if key not in made:
             made[key] = Part(self.account, building.layers[key])
         return made[key]
-
-
-def _merged(runs: tuple[tuple[Part, int], ...]) -> tuple[tuple[Part, int], ...]:
-    """Runs with equal neighbours as one."""
-    found: list[tuple[Part, int]] = []
-    for part, count in runs:
-        if found and found[-1][0].digest == part.digest and found[-1][0].frame.key == part.frame.key:
-            found[-1] = part, found[-1][1] + count
-        else:
-            found.append((part, count))
-    return tuple(found)
 
 
 def _frames_of(building: Building, frame: Frame) -> list[Frame]:

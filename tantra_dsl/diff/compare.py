@@ -124,7 +124,7 @@ class _Models:
         found: list[Operation] = []
         for label, child in old.children.items():
             other = new.children.get(label)
-            if old.frame.parent is None and label.split(".")[0] in self.keyed:
+            if old.frame.parent is None and self._is_keyed(label, child):
                 continue
             if other is not None and (other.name == child.name or self.settings.alias(other.name) == child.name):
                 found += [op.under(label) for op in self.part(child, other)]
@@ -133,6 +133,13 @@ class _Models:
             self.walked.add(old.name)
             found += equations.operations(equations.of_part(old), equations.of_part(new), prefix, [*told, *found])
         return found
+
+    def _is_keyed(self, label: str, child: Part) -> bool:
+        """Whether a part of the model stands in a key whose change is told already."""
+        if label.split(".")[0] in self.keyed:
+            return True
+        spans = [self.before.entries[name].span for name in self.keyed & self.before.entries.keys()]
+        return any(s.source is child.span.source and s.start <= child.span.start < s.end for s in spans)
 
     def _nodes(self, old: Part, new: Part) -> Operation:
         """The first node in which two bodies differ that nothing else tells apart."""
@@ -194,13 +201,15 @@ class _Models:
 
     def _stacks(self, old: Part, new: Part) -> list[Operation]:
         found: list[Operation] = []
-        names = dict.fromkeys((*old.stacks, *new.stacks))
-        for name in names:
-            a, b = old.stacks.get(name), new.stacks.get(name)
+        for a, b in paired(list(old.stacks.values()), list(new.stacks.values()), _alike_stacks):
             if a is not None and b is not None:
+                if a.name != b.name:
+                    labels, spans = (a.name, b.name), (a.span, b.span)
+                    found.append(operation("rename", a.name, labels, "other weight names", spans, concern="names"))
                 found += self._stack(a, b)
             else:
                 texts = None if a is None else a.text, None if b is None else b.text
+                name = (a or b).name  # type: ignore[union-attr]
                 found.append(operation(kind_of(a, b), name, texts, "other layers", (_span(a), _span(b))))
         return found
 
@@ -212,7 +221,7 @@ class _Models:
             return self._runs(old, new)
         if old.count != new.count:
             why = "more layers" if new.count > old.count else "fewer layers"
-            found.append(operation("repeat", old.name, (str(old.count), str(new.count)), why, spans))
+            found.append(operation("repeat", new.name, (str(old.count), str(new.count)), why, spans))
         if old.shared != new.shared:
             texts = _sharing(old), _sharing(new)
             found.append(operation("share", old.name, texts, "layers share weights or not", spans))
@@ -228,8 +237,9 @@ class _Models:
                 where.setdefault(key, []).extend(layers)
                 first.setdefault(key, op)
         count = max(layer for _, _, layers in aligned.values() for layer in layers) + 1
+        places = {path: place for place, path in reversed(list(enumerate(op.path for op in where)))}
         found = []
-        for key, layers in where.items():
+        for key, layers in sorted(where.items(), key=lambda item: places[item[0].path]):
             chosen = which(layers, count)
             found.append(first[key].under(f"{new.name}[{chosen}]" if chosen else new.name))
         return found
@@ -241,7 +251,7 @@ class _Models:
         found: list[Operation] = []
         if [c for _, c in sides[0]] != [c for _, c in sides[1]] or len(pairs) != len(sides[0]):
             texts, spans = (old.text, new.text), (old.span, new.span)
-            found.append(operation("repeat", old.name, texts, "other layers", spans))
+            found.append(operation("repeat", new.name, texts, "other layers", spans))
         layers = {id(run): start for start, run in _starts(sides[1])}
         for a, b in pairs:
             if a is not None and b is not None:
@@ -258,6 +268,13 @@ def _starts(runs: list[tuple[Part, int]]) -> list[tuple[int, tuple[Part, int]]]:
         found.append((start, run))
         start += run[1]
     return found
+
+
+def _alike_stacks(a: Layers, b: Layers) -> float:
+    if a.name == b.name:
+        return 3.0
+    parts = a.at(0), b.at(0)
+    return 2.0 if parts[0].name == parts[1].name else _alike(*parts)
 
 
 def _alike(a: Part, b: Part) -> float:

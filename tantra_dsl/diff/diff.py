@@ -82,14 +82,15 @@ def diff(before: Spec, after: Spec, *, seq: int | None = None) -> Diff:
     sides = account(before), account(after)
     recipes = before.recipe(), after.recipe()
     found = compare.operations(*sides)
-    verdict = _verdict(sides, found)
+    kept = weights(sides[0].graph, sides[1].graph, _renames(found))
+    verdict = _verdict(sides, found, kept)
     if verdict != "function":
-        found = [replace(op, concern="names") if op.concern == "function" else op for op in found]
+        found = [replace(op, concern="numerics", why=_NUMERICS) if op.concern == "function" else op for op in found]
     found += recipe.operations(*recipes)
     graphs = sides[0].graph, sides[1].graph
     return Diff(
         _model(before, graphs[0]), _model(after, graphs[1]), _whole(verdict, found), tuple(found),
-        costs(graphs, recipes, seq), tuple(weights(*graphs, _renames(found))), tuple(_notes(sides)),
+        costs(graphs, recipes, seq), tuple(kept), tuple(_notes(sides)),
     )  # fmt: skip
 
 
@@ -97,11 +98,16 @@ def _model(spec: Spec, graph: Graph) -> Model:
     return Model(spec.name, spec.unit.source.name, architecture_hash(graph))
 
 
-def _verdict(sides: tuple[Account, Account], found: Sequence[Operation]) -> Verdict:
+_NUMERICS = "the same on paper, computed in another order"
+
+
+def _verdict(sides: tuple[Account, Account], found: Sequence[Operation], kept: Sequence[Tensor]) -> Verdict:
     graphs = sides[0].graph, sides[1].graph
     if architecture_hash(graphs[0]) == architecture_hash(graphs[1]):
         return "recipe" if found else "same"
-    return "names" if function_hash(graphs[0]) == function_hash(graphs[1]) else "function"
+    if function_hash(graphs[0]) != function_hash(graphs[1]):
+        return "function"
+    return "names" if any(tensor.fate != "loads" for tensor in kept) else "numerics"
 
 
 def _whole(verdict: Verdict, found: Sequence[Operation]) -> Verdict:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from tantra_dsl.diagnostics.core import Sink
+from tantra_dsl.diagnostics.core import Sink, SpecError
 from tantra_dsl.diagnostics.semantics import NoEffect
 from tantra_dsl.diff import compare, recipe
 from tantra_dsl.diff.account import Part, account
@@ -49,6 +50,23 @@ def patch(before: Spec, after: Spec, use: str | None = None) -> Patch:
     return Patch(*found, _text(before, after, use, *found))
 
 
+def applied(before: Spec, text: str) -> Spec:
+    """The model that a patch makes of ``before``: what ``use`` would do, without files. Raises SpecError."""
+    sink = Sink()
+    source = Source("patch", text)
+    file = parse_source(source, sink)
+    members = () if file is None else file.members
+    model = next((m for m in members if isinstance(m, tree.Definition) and m.kind == "model"), None)
+    if model is None or sink.errors:
+        raise SpecError(sink.sorted())
+    rest = tuple(m for m in members if m is not model and not isinstance(m, tree.Use))
+    if model.extends is not None:
+        model = extend.merged(before.merged, replace(model, extends=None), sink.add)
+    if sink.errors:
+        raise SpecError(sink.sorted())
+    return type(before)(Unit(source, tree.File(rest), None, [before.unit]), model)
+
+
 def _text(before: Spec, after: Spec, use: str | None, definitions: Members, members: Members) -> str:
     taken = {name for unit in before.unit.everything() for name in unit.definitions()}
     name = after.name
@@ -64,7 +82,7 @@ def _use(before: Spec) -> str:
     """What names the file of a spec from beside it; nothing for a shipped one, which ``extends`` finds by itself."""
     if before.unit.shipped:
         return ""
-    return before.unit.path.name if before.unit.path is not None else before.unit.source.name
+    return before.unit.path.name if before.unit.path is not None else ""
 
 
 class _Maker:
@@ -77,48 +95,42 @@ class _Maker:
 
     def smallest(self) -> tuple[Members, Members] | None:
         """Definitions and members of the first candidate that does it; None where nothing that extends does."""
-        for definitions, members in self.candidates():
-            cleaned = self.cleaned(definitions, members)
+        for members in self.candidates():
+            cleaned = self.cleaned(members)
             if cleaned is not None:
-                return definitions, cleaned
+                return self.definitions, cleaned
         return None
 
-    def candidates(self) -> Iterator[tuple[Members, Members]]:
-        """From the smallest to the largest."""
+    def candidates(self) -> Iterator[Members]:
+        """Members of a patch, from the smallest to the largest."""
         lets = self.lets()
         for start in dict.fromkeys((lets, ())):
             operations = self.operations(start)
             if operations is None:
                 continue
             sayable = [op for op in operations if _sayable(op)]
-            heads = [
-                [_head(op) for op in listed] for listed in ([op for op in operations if op not in sayable], operations)
-            ]
+            rest = list(dict.fromkeys(_head(op) for op in operations if op not in sayable))
+            yield (*start, *self.recipe(operations))
             for widely in (False, True):
-                overrides = self.overrides([op for op in sayable if _head(op) not in heads[0]], widely)
-                yield self.restated((*start, *overrides), heads[0], operations)
-            yield self.restated(start, [head for head in heads[1] if head != "train"], operations)
+                overrides = self.overrides([op for op in sayable if _head(op) not in rest], widely)
+                yield self.restated((*start, *overrides), rest, operations)
+            heads = dict.fromkeys(_head(op) for op in operations if _head(op) != "train")
+            yield self.restated(start, list(heads), operations)
         yield self.everything()
 
     # --- trying ----------------------------------------------------------------------------
 
-    def candidate(self, definitions: Members, members: Members) -> Spec | None:
+    def candidate(self, members: Members) -> Spec | None:
         """The old model with ``members`` applied; None where that cannot be done."""
-        sink = Sink()
-        source = Source("patch", _text(self.before, self.after, "", definitions, members))
-        file = parse_source(source, sink)
-        if file is None or sink.errors:
+        try:
+            return applied(self.before, _text(self.before, self.after, "", self.definitions, members))
+        except SpecError:
             return None
-        child = file.members[-1]
-        assert isinstance(child, tree.Definition)
-        merged = extend.merged(self.before.merged, replace(child, extends=None), sink.add)
-        unit = Unit(source, tree.File(file.members[:-1]), None, [self.before.unit])
-        return None if sink.errors else type(self.before)(unit, merged)
 
-    def cleaned(self, definitions: Members, members: Members) -> Members | None:
+    def cleaned(self, members: Members) -> Members | None:
         """``members`` without what nothing reads any more, if they lead to the goal; else None."""
         for _ in range(8):
-            spec = self.candidate(definitions, members)
+            spec = self.candidate(members)
             if spec is None:
                 return None
             wrong = [item for item in spec.check() if item.severity == "error"]
@@ -145,7 +157,7 @@ class _Maker:
 
     def operations(self, start: Members) -> list[Operation] | None:
         """What is still different once ``start`` is applied; None where that cannot be."""
-        spec = self.candidate((), start)
+        spec = self.candidate(start)
         if spec is None or any(item.severity == "error" for item in spec.check()):
             return None
         self.base = account(spec)
@@ -215,45 +227,55 @@ class _Maker:
             return (wanted,)
         return tuple(_recipe_override(op, own, wanted) for op in _tops(changed))
 
-    def restated(self, start: Members, heads: list[str], operations: list[Operation]) -> tuple[Members, Members]:
+    def restated(self, start: Members, heads: Sequence[str], operations: Sequence[Operation]) -> Members:
         """The keys ``heads`` as the new model has them, with everything that they mention."""
         chosen = [m for m in self.wanted if _name(m) in heads]
-        gone = [head for head in heads if head not in {_name(m) for m in self.wanted}]
-        definitions, members = self.closure(chosen)
-        removed = tuple(tree.Remove(name) for name in gone if name in {_name(m) for m in self.own})
+        names = {_name(m) for m in chosen}
+        members = self.closure(chosen)
         said = {_name(m) for m in members}
-        kept = tuple(m for m in start if _name(m) not in said)
-        return definitions, (*kept, *members, *removed, *self.recipe(operations))
+        removed = (tree.Remove(head) for head in heads if head not in names and head in {_name(m) for m in self.own})
+        return (*(m for m in start if _name(m) not in said), *members, *removed, *self.recipe(operations))
 
-    def everything(self) -> tuple[Members, Members]:
-        """The new model's members all over, and the old one's others removed."""
-        kept = [m for m in self.wanted if not isinstance(m, tree.Expect)]
-        definitions, members = self.closure(kept)
+    def everything(self) -> Members:
+        """The new model's members all over, and the old one's removed."""
         gone = dict.fromkeys(_name(m) for m in self.own if _name(m))
-        return definitions, (*(tree.Remove(name) for name in gone), *members)
+        kept = (m for m in self.wanted if not isinstance(m, tree.Expect))
+        return (*(tree.Remove(name) for name in gone), *kept)
 
-    def closure(self, chosen: Sequence[tree.Member]) -> tuple[Members, Members]:
-        """The members with those that they mention, in the order of the new model; and definitions of its files."""
-        files = {
-            m.name: m
-            for unit in self.after.unit.everything()
-            for m in unit.file.members
-            if isinstance(m, tree.Definition | tree.Let | tree.Share) and getattr(m, "kind", "") != "model" and m.name
-        }
+    def closure(self, chosen: Sequence[tree.Member]) -> Members:
+        """The members with those of the new model that they mention, in its order."""
         own = {_name(m): m for m in self.wanted if isinstance(m, tree.Let | tree.Share | tree.Definition)}
         taken: dict[str, tree.Member] = {}
-        outside: dict[str, tree.Member] = {}
         pending: list[tree.Node] = list(chosen)
         while pending:
-            for name in mentioned(pending.pop()):
-                if name in own and name not in taken:
-                    taken[name] = own[name]
-                    pending.append(own[name])
-                elif name not in own and name in files and name not in outside:
-                    outside[name] = files[name]
-                    pending.append(files[name])
-        listed = [m for m in self.wanted if m in chosen or taken.get(_name(m)) is m]
-        return tuple(outside.values()), tuple(listed)
+            for name in mentioned(pending.pop()) & own.keys() - taken.keys():
+                taken[name] = own[name]
+                pending.append(own[name])
+        return tuple(m for m in self.wanted if m not in self.own and (m in chosen or taken.get(_name(m)) is m))
+
+    @cached_property
+    def definitions(self) -> Members:
+        """What the new model's files define and the old one's do not, or otherwise, with all that is built on it."""
+        before, after = _defined(self.before), _defined(self.after)
+        changed = {name for name, member in after.items() if before.get(name) != member}
+        grown = -1
+        while grown != len(changed):
+            grown = len(changed)
+            changed |= {name for name, member in after.items() if mentioned(member) & changed}
+        needed: set[str] = set()
+        pending: list[tree.Node] = list(self.wanted)
+        while pending:
+            fresh = mentioned(pending.pop()) & after.keys() - needed
+            needed |= fresh
+            pending += [after[name] for name in fresh]
+        return tuple(member for name, member in after.items() if name in changed & needed)
+
+
+def _defined(spec: Spec) -> dict[str, tree.Member]:
+    """Definitions, lets and shares of the files of a spec, models apart, in their order."""
+    members = (m for unit in spec.unit.everything() for m in unit.file.members)
+    named = (m for m in members if isinstance(m, tree.Definition | tree.Let | tree.Share))
+    return {m.name: m for m in named if m.name and not (isinstance(m, tree.Definition) and m.kind == "model")}
 
 
 def _head(op: Operation) -> str:

@@ -156,14 +156,15 @@ class Comparison:
             arguments = [(a.name, self.form(a.value, world, old=old, depth=depth + 1)) for a in expr.arguments]
             return "call", self.form(expr.callee, world, old=old, depth=depth + 1), arguments
         inner = inner_world(read, world)
-        settings = []
-        for slot in slots(read.callee):
+        settings: list[tuple[str | int, object]] = []
+        for place, slot in enumerate(slots(read.callee)):
             argument = read.settings.get(slot.name)
             value = argument.value if argument is not None else slot.default
             if value is not None:
-                settings.append((slot.name, self.form(value, world if argument else inner, old=old, depth=depth + 1)))
+                name_of = slot.name if side.is_standard(read.callee) or read.callee.primitive else place
+                settings.append((name_of, self.form(value, world if argument else inner, old=old, depth=depth + 1)))
         rest = [(a.name, self.form(a.value, world, old=old, depth=depth + 1)) for a in read.rest]
-        return "call", name if old else self.alias(name), sorted(settings, key=lambda pair: pair[0]), rest
+        return "call", name if old else self.alias(name), sorted(settings, key=lambda pair: str(pair[0])), rest
 
     def _other_form(self, expr: tree.Expr, world: World, old: bool, depth: int) -> object:
         def form(part: tree.Expr) -> object:

@@ -28,9 +28,9 @@ FATES: dict[Fate, str] = {
 }  # fmt: skip
 
 
-def change_text(op: Operation) -> str:
-    """``32 -> 8``; what is not written but is so by default is marked."""
-    old, new = (_side(text, by) for text, by in zip((op.old, op.new), op.defaulted, strict=True))
+def change_text(op: Operation, limit: int = 120) -> str:
+    """``32 -> 8``; what is not written but is so by default is marked, what is longer than ``limit`` cut."""
+    old, new = (_side(text, by, limit) for text, by in zip((op.old, op.new), op.defaulted, strict=True))
     if op.kind == "add":
         return new or "added"
     if op.kind == "remove":
@@ -38,7 +38,9 @@ def change_text(op: Operation) -> str:
     return f"{old or 'none'} -> {new or 'none'}"
 
 
-def _side(text: str | None, by_default: bool) -> str | None:
+def _side(text: str | None, by_default: bool, limit: int) -> str | None:
+    if text is not None and len(text) > limit:
+        text = text[: limit - 4].rstrip() + " ..."
     return f"{text} by default" if by_default and text is not None else text
 
 

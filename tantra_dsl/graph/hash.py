@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from tantra_dsl.graph.model import Attr, Body, BodyRef, Graph, Init, InputSpec, Node, Ref
 from tantra_dsl.graph.paths import bottom_up, owns_body, used_bodies, weighted_bodies
@@ -30,7 +31,10 @@ def full_hash(graph: Graph) -> str:
 
 
 def function_hash(graph: Graph) -> str:
-    """As ``architecture_hash``, whatever the weights are called: equal where only names differ."""
+    """As ``architecture_hash``, whatever the weights are called and in whatever order sums and products are taken.
+
+    Equal hashes mean one function on the reals; rounding may differ.
+    """
     return _Canon(graph, starts=False, names=False).digest()
 
 
@@ -44,9 +48,9 @@ def body_digests(graph: Graph, *, starts: bool = True, names: bool = True) -> di
     return {key: body.digest for key, body in canon.bodies.items()}
 
 
-def program_digest(program: Program) -> str:
-    """Equal for programs that say the same in whatever words."""
-    return _sha(repr(_program(program)))
+def program_digest(program: Program, *, loose: bool = False) -> str:
+    """Equal for programs that say the same in whatever words; ``loose``: in whatever order sums and the like are."""
+    return _sha(repr(_program(program, loose)))
 
 
 @dataclass
@@ -130,7 +134,9 @@ class _Canon:
             return "stack", self._name(node), self._stack(node), inputs
         if node.op == "weight" and not self.names:
             return "weight", inputs, self._weight(refs.nodes[node.inputs[0].node], node.attr("path"))
-        return node.op, inputs, [(name, _attr(value)) for name, value in sorted(node.attrs)]
+        if node.op == "map" and not self.names and _symmetric(node.attr("program")):
+            inputs = sorted(inputs)
+        return node.op, inputs, [(name, _attr(value, not self.names)) for name, value in sorted(node.attrs)]
 
     def _weight(self, holder: Node, path: str) -> object:
         """Where in the body of an instance the weight at ``path`` is, told without names."""
@@ -207,12 +213,15 @@ def _type(type: TensorType) -> object:
     return type.dtype, [(dim.name, str(dim.size)) for dim in type.dims]
 
 
-def _attr(value: Attr) -> object:
-    """An attribute as nested lists of numbers and strings; a number is the same however it is written."""
+def _attr(value: Attr, loose: bool = False) -> object:
+    """An attribute as nested lists of numbers and strings; a number is the same however it is written.
+
+    ``loose``: programs are the same in whatever order their sums, products and the like are taken.
+    """
     if isinstance(value, tuple):
-        return [_attr(item) for item in value]
+        return [_attr(item, loose) for item in value]
     if isinstance(value, Program):
-        return _program(value)
+        return _program(value, loose)
     if isinstance(value, Init):
         return "init", value.kind, [_number(number) for number in value.values]
     if isinstance(value, InputSpec):
@@ -227,12 +236,28 @@ def _number(value: int | float | bool) -> object:
     return value
 
 
-def _program(program: Program) -> object:
+def _program(program: Program, loose: bool = False) -> object:
     """Coordinates (``q``, ``k``, ``s``) have fixed names; the arguments of a function count by place."""
     arguments = program.variables if program.kind == "fn" else ()
     names = {name: number for number, name in enumerate(arguments)}
     captures = [(held.learned, held.integer) for held in program.captures]
-    return program.kind, len(arguments), captures, fold(program.body, lambda s, parts: _scalar(s, parts, names))
+    body = fold(program.body, lambda s, parts: _scalar(s, sorted(parts) if loose and _commutes(s) else parts, names))
+    return program.kind, len(arguments), captures, body
+
+
+_COMMUTATIVE: Final = frozenset({"add", "mul", "and", "or", "min", "max", "eq", "ne"})
+
+
+def _commutes(scalar: Scalar) -> bool:
+    return isinstance(scalar, Op) and scalar.op in _COMMUTATIVE
+
+
+def _symmetric(program: Program) -> bool:
+    """Whether a function of two operands is the same with these exchanged."""
+    if len(program.variables) != 2 or program.captures:
+        return False
+    exchanged = replace(program, variables=program.variables[::-1])
+    return _program(program, loose=True) == _program(exchanged, loose=True)
 
 
 def _scalar(scalar: Scalar, parts: list[str], names: dict[str, int]) -> str:
