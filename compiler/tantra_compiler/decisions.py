@@ -31,14 +31,8 @@ def decisions(graph: Graph, options: CompileOptions | None = None, target: str =
     compiled = run_passes(graph, pipeline(options or CompileOptions()), watch)
     paths = places(compiled)
     for key, body in compiled.bodies.items():
-        found += [
-            replace(each, path=_joined(path, each.path)) for each in _attends(body, target) for path in paths[key]
-        ]
+        found += [replace(each, path=path or each.path) for each in _attends(body, target) for path in paths[key]]
     return found
-
-
-def _joined(path: str, name: str) -> str:
-    return path or name
 
 
 def _attends(body: Body, target: str) -> Iterator[Decision]:

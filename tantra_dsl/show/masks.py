@@ -30,7 +30,7 @@ _CELL: Final = 9
 class MaskView:
     """One mask of a model over one sequence: the tiles that are visited, by (row, column).
 
-    ``pairs`` counts allowed pairs where the mask alone tells. ``example`` says what fields of the batch were taken to be.
+    ``pairs`` counts allowed pairs where the mask alone tells. ``example`` says which fields of the batch were made up.
     """
 
     text: str

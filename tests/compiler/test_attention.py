@@ -204,10 +204,21 @@ def chosen(**attrs: Any) -> str:
 def test_choice_depends_on_what_the_programs_are() -> None:
     assert chosen() == "attend_full"
     assert chosen(mask=CAUSAL, causal=True) == "attend_causal"
-    assert chosen(mask=window(4)) == "attend_biased"
-    assert chosen(mask=CAUSAL, causal=True, score=alibi(4)) == "attend_biased"
-    assert chosen(score=softcap(30.0)) == "attend_reference"
-    assert chosen(mask=CAUSAL, causal=True, has=("sink",)) == "attend_reference"
+    assert chosen(mask=window(4)) == "attend"
+    assert chosen(mask=CAUSAL, causal=True, score=alibi(4)) == "attend"
+    assert chosen(score=softcap(30.0)) == "attend"
+    assert chosen(mask=CAUSAL, causal=True, has=("sink",)) == "attend"
+
+
+def test_torch_can_be_asked_for_and_gives_way_where_it_cannot() -> None:
+    assert chosen(kernel="torch") == "attend_full"
+    assert chosen(kernel="torch", mask=CAUSAL, causal=True) == "attend_causal"
+    assert chosen(kernel="torch", mask=window(4)) == "attend_biased"
+    assert chosen(kernel="torch", mask=CAUSAL, causal=True, score=alibi(4)) == "attend_biased"
+    assert chosen(kernel="torch", score=softcap(30.0)) == "attend_reference"
+    assert chosen(kernel="torch", mask=CAUSAL, causal=True, has=("sink",)) == "attend_reference"
+    assert chosen(kernel="reference") == "attend_reference"
+    assert chosen(kernel="triton") == "attend"
 
 
 def test_a_score_is_additive_when_s_stands_alone_in_a_sum() -> None:

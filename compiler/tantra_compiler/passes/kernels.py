@@ -20,7 +20,8 @@ class ChooseKernels:
     """Marks the attention at the given paths to run in the given way, one of ``KERNELS``.
 
     A path names the module around the op: ``layers.3.attention``, or with a pattern ``layers.*.attention``. Layers
-    that share a body run alike. Raises ValueError for a path at which there is no attention, and for a way that there is not.
+    that share a body run alike. Raises ValueError for a path at which there is no attention, and for a way that there
+    is not.
     """
 
     name: ClassVar[str] = "choose_kernels"

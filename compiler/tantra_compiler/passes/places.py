@@ -42,7 +42,7 @@ def _layer(stack: Node, body: str) -> str:
 
 
 def with_first_layers(graph: Graph, path: str) -> str:
-    """``path`` with the number of a layer replaced by what ``places`` has for its body: ``layers.7`` by ``layers.*``."""
+    """``path`` with the number of a layer replaced by what ``places`` has for its body."""
     stacks = {node.attr("name"): node for body in graph.bodies.values() for node in body.nodes if node.op == "stack"}
     parts = path.split(".")
     for number, (name, layer) in enumerate(pairwise(parts), start=1):
