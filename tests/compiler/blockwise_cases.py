@@ -220,12 +220,16 @@ SCORES = {
 
 @dataclass(frozen=True)
 class Case:
-    """Everything that an attention is called with. ``learned`` are the numbers of captures that get a gradient."""
+    """Everything that an attention is called with. ``learned`` are the numbers of captures that get a gradient.
+
+    ``lse_matters`` is false where no gradient arrives at the log-sum-exp.
+    """
 
     inputs: list[Tensor]
     program: AttentionProgram
     captures: Captures
     sink: Tensor | None
+    lse_matters: bool = True
 
     @property
     def learned(self) -> list[int]:
@@ -255,9 +259,10 @@ def case(
     value_width: int = 5,
     sink: bool = False,
     dtype: torch.dtype = torch.float32,
+    seed: int = 0,
 ) -> Case:
     """Random inputs for a mask and a score."""
-    generator = torch.Generator().manual_seed(1000 * queries + keys)
+    generator = torch.Generator().manual_seed(10**6 * seed + 1000 * queries + keys)
     shapes = [(batch, queries, heads, width), (batch, keys, kv_heads, width), (batch, keys, kv_heads, value_width)]
     inputs = [torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype) for shape in shapes]
     program, captures = joined(MASKS[mask], SCORES[score], batch, heads, keys, dtype)

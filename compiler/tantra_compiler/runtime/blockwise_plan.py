@@ -17,6 +17,8 @@ Segment = tuple[int, int, bool]
 SCORES_AT_ONCE = 1 << 20
 """Scores held at a time: 4 MiB of float32."""
 CHUNK_ROWS = (32, 64, 128, 256, 512)
+KEY_WIDTH = 64
+"""Numbers held for a key where scores are not: a gradient of one head."""
 TESTED_KEYS = 64
 """Keys that a tile test is asked about at a time."""
 _SAMPLED_CHUNKS = 4
@@ -64,8 +66,13 @@ class QueryBlock:
     pieces: tuple[KeyPiece, ...]
 
 
-def query_blocks(program: AttentionProgram, lengths: AttentionLengths, captures: Captures) -> Iterator[QueryBlock]:
-    """All blocks of an attention, each query row of each head in exactly one."""
+def query_blocks(
+    program: AttentionProgram, lengths: AttentionLengths, captures: Captures, whole_rows: bool = False
+) -> Iterator[QueryBlock]:
+    """All blocks of an attention, each query row of each head in exactly one.
+
+    ``whole_rows`` is for those who hold no scores: all keys of a row are in one piece.
+    """
     if lengths.queries == 0:
         return
     for batch, kv_heads, h in _span_scopes(program, lengths):
@@ -75,10 +82,17 @@ def query_blocks(program: AttentionProgram, lengths: AttentionLengths, captures:
         for first in range(0, lengths.queries, size):
             rows = (first, min(first + size, lengths.queries))
             height = (rows[1] - rows[0]) * lengths.group
-            pieces = pieces_of(ask.segments(rows), max(SCORES_AT_ONCE // height, 2 * TESTED_KEYS))
+            most = max(lengths.keys, 1) if whole_rows else max(SCORES_AT_ONCE // height, 2 * TESTED_KEYS)
+            pieces = pieces_of(ask.segments(rows), most)
             widest = max((piece.width for piece in pieces), default=1)
-            for part in _divided_pairs(batch, kv_heads, _pairs_at_once(height * widest)):
+            pairs = _pairs_at_once(KEY_WIDTH * widest if whole_rows else height * widest)
+            for part in _divided_pairs(batch, kv_heads, max(pairs, torch.get_num_threads()) if whole_rows else pairs):
                 yield QueryBlock(*part, rows, pieces)
+
+
+def pairs_of_scope(program: AttentionProgram, lengths: AttentionLengths) -> int:
+    """Pairs of a batch element and a kv head that share their spans."""
+    return (1 if program.by_b else lengths.batch) * (1 if program.by_h else lengths.kv_heads)
 
 
 def _span_scopes(program: AttentionProgram, lengths: AttentionLengths) -> Iterator[tuple[Range, Range, int]]:
