@@ -29,10 +29,12 @@ from tantra_compiler.kernels.attention.tiles import (
 
 
 @triton.jit(do_not_specialize=run_time("out dout", "queries heads", program=False))
-def delta_kernel(
+def row_kernel(
     out,
     dout,
+    lse,
     dlse,
+    level,
     delta,
     out_b: tl.int64,
     out_t: tl.int64,
@@ -49,33 +51,36 @@ def delta_kernel(
     DV1: tl.constexpr,
     UNIT: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    PADDING: tl.constexpr,
 ):
-    """Delta [batch, heads, queries]: the sum over a row of dout * out, less the gradient of its lse."""
+    """What the other kernels need of a row: level and delta, [batch * heads, queries rounded up to PADDING].
+
+    level is its lse in base 2; where it has no key, and beyond the last row, it is infinite, which makes every weight 0
+    without a mask. delta is the sum over the row of dout * out, less the gradient of its lse.
+    """
     ALIGNED: tl.constexpr = UNIT > 1
-    tiles = tl.cdiv(queries, BLOCK_M)
+    padded = tl.cdiv(queries, PADDING) * PADDING
+    tiles = padded // BLOCK_M
     head = tl.program_id(0) // tiles
-    rows = tl.program_id(0) % tiles * BLOCK_M + tl.arange(0, BLOCK_M)
+    first = tl.program_id(0) % tiles * BLOCK_M
+    rows = first + tl.arange(0, BLOCK_M)
     b, h = (head // heads).to(tl.int64), (head % heads).to(tl.int64)
     out += (b * out_b + h * out_h) * UNIT
     dout += (b * dout_b + h * dout_h) * UNIT
-    x = read(out, rows, queries, out_t * UNIT, out_d, 0, DV0, DV, ALIGNED, True, True)
-    dx = read(dout, rows, queries, dout_t * UNIT, dout_d, 0, DV0, DV, ALIGNED, True, True)
+    x = read(out, first, queries, out_t * UNIT, out_d, BLOCK_M, 0, DV0, DV, ALIGNED, True, True)
+    dx = read(dout, first, queries, dout_t * UNIT, dout_d, BLOCK_M, 0, DV0, DV, ALIGNED, True, True)
     total = tl.sum(x * dx, 1)
     if DV1 > 0:
-        x = read(out, rows, queries, out_t * UNIT, out_d, DV0, DV1, DV, ALIGNED, True, True)
-        dx = read(dout, rows, queries, dout_t * UNIT, dout_d, DV0, DV1, DV, ALIGNED, True, True)
+        x = read(out, first, queries, out_t * UNIT, out_d, BLOCK_M, DV0, DV1, DV, ALIGNED, True, True)
+        dx = read(dout, first, queries, dout_t * UNIT, dout_d, BLOCK_M, DV0, DV1, DV, ALIGNED, True, True)
         total += tl.sum(x * dx, 1)
     place = head.to(tl.int64) * queries + rows
     if dlse is not None:
         total -= tl.load(dlse + place, mask=rows < queries, other=0.0)
-    tl.store(delta + place, total, mask=rows < queries)
-
-
-@triton.jit
-def row_level(lse, rows, queries):
-    """The lse of rows in base 2; infinite, which makes every weight 0, for rows without a key or beyond the last."""
-    value = tl.load(lse + rows, mask=rows < queries, other=EMPTY_LSE)
-    return tl.where(value == EMPTY_LSE, float("inf"), value) * LOG2_E
+    value = tl.load(lse + place, mask=rows < queries, other=EMPTY_LSE)
+    place = head.to(tl.int64) * padded + rows
+    tl.store(level + place, tl.where(value == EMPTY_LSE, float("inf"), value) * LOG2_E)
+    tl.store(delta + place, total)
 
 
 @triton.jit
@@ -132,7 +137,7 @@ def gather_tile(
     k_at,
     q,
     dout,
-    lse,
+    level,
     delta,
     query_strides,
     b,
@@ -165,20 +170,20 @@ def gather_tile(
     queries, keys, _ = sizes
     q_t, q_d, do_t, do_d = query_strides
     rows = start + tl.arange(0, BLOCK_M)
-    q0 = read(q, rows, queries, q_t, q_d, 0, D0, D, ALIGNED, MASKED, UPCAST)
+    q0 = read(q, start, queries, q_t, q_d, BLOCK_M, 0, D0, D, ALIGNED, MASKED, UPCAST)
     s = tl.dot(k0, tl.trans(q0), input_precision=PRECISION)
     if D1 > 0:
-        q1 = read(q, rows, queries, q_t, q_d, D0, D1, D, ALIGNED, MASKED, UPCAST)
+        q1 = read(q, start, queries, q_t, q_d, BLOCK_M, D0, D1, D, ALIGNED, MASKED, UPCAST)
         s = tl.dot(k1, tl.trans(q1), s, input_precision=PRECISION)
     q_at = query_positions(rows, queries, keys, READS_QUERY)[None, :]
-    level = row_level(lse, rows, queries)[None, :]
+    steps = tl.arange(0, BLOCK_M)
     p, keep = weigh(
-        s, level, b, h, q_at, k_at, rows[None, :], columns, sizes, program, MASKED, MASK, SCORE, READS_QUERY, FOLD
+        s, tl.load(level + start + steps)[None, :], b, h, q_at, k_at, rows[None, :], columns, sizes, program, MASKED, MASK, SCORE, READS_QUERY, FOLD
     )
-    do0 = read(dout, rows, queries, do_t, do_d, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
+    do0 = read(dout, start, queries, do_t, do_d, BLOCK_M, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
     dp = tl.dot(v0, tl.trans(do0), input_precision=PRECISION)
     if DV1 > 0:
-        do1 = read(dout, rows, queries, do_t, do_d, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
+        do1 = read(dout, start, queries, do_t, do_d, BLOCK_M, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
         dp = tl.dot(v1, tl.trans(do1), dp, input_precision=PRECISION)
     dropped = p
     if DROPOUT:
@@ -189,7 +194,7 @@ def gather_tile(
     dv0 = tl.dot(dropped, do0, dv0, input_precision=PRECISION)
     if DV1 > 0:
         dv1 = tl.dot(dropped, do1, dv1, input_precision=PRECISION)
-    ds = p * (dp - tl.load(delta + rows, mask=rows < queries, other=0.0)[None, :])
+    ds = p * (dp - tl.load(delta + start + steps)[None, :])
     ds = through_score(ds, s, keep, b, h, q_at, k_at, sizes, program, MASKED, SLOPE)
     ds = narrow(ds, q.dtype.element_ty, UPCAST)
     dk0 = tl.dot(ds, q0, dk0, input_precision=PRECISION)
@@ -207,7 +212,7 @@ def key_gradient_kernel(
     k,
     v,
     dout,
-    lse,
+    level,
     delta,
     dk,
     dv,
@@ -279,6 +284,7 @@ def key_gradient_kernel(
     UPCAST: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    PADDING: tl.constexpr,
 ):
     """Dk and dv, both contiguous, of one tile of keys of one key head; strides are in units of UNIT elements."""
     program = (
@@ -299,14 +305,14 @@ def key_gradient_kernel(
     lines = first + tl.arange(0, BLOCK_N)
     columns = lines[:, None]
     k_at = tl.minimum(columns, keys - 1)
-    k0 = read(k, lines, keys, k_t * UNIT, k_d, 0, D0, D, ALIGNED, True, UPCAST)
+    k0 = read(k, first, keys, k_t * UNIT, k_d, BLOCK_N, 0, D0, D, ALIGNED, True, UPCAST)
     k1 = k0
     if D1 > 0:
-        k1 = read(k, lines, keys, k_t * UNIT, k_d, D0, D1, D, ALIGNED, True, UPCAST)
-    v0 = read(v, lines, keys, v_t * UNIT, v_d, 0, DV0, DV, ALIGNED, True, UPCAST)
+        k1 = read(k, first, keys, k_t * UNIT, k_d, BLOCK_N, D0, D1, D, ALIGNED, True, UPCAST)
+    v0 = read(v, first, keys, v_t * UNIT, v_d, BLOCK_N, 0, DV0, DV, ALIGNED, True, UPCAST)
     v1 = v0
     if DV1 > 0:
-        v1 = read(v, lines, keys, v_t * UNIT, v_d, DV0, DV1, DV, ALIGNED, True, UPCAST)
+        v1 = read(v, first, keys, v_t * UNIT, v_d, BLOCK_N, DV0, DV1, DV, ALIGNED, True, UPCAST)
     state = (
         tl.zeros([BLOCK_N, D0], tl.float32),
         tl.zeros([BLOCK_N, D1 if D1 > 0 else 1], tl.float32),
@@ -321,6 +327,7 @@ def key_gradient_kernel(
         q_h0 = q + (b.to(tl.int64) * q_b + h.to(tl.int64) * q_h) * UNIT
         do_h0 = dout + (b.to(tl.int64) * do_b + h.to(tl.int64) * do_h) * UNIT
         element = (b * heads + h).to(tl.int64) * queries
+        line = (b * heads + h).to(tl.int64) * (tl.cdiv(queries, PADDING) * PADDING)
         if SPANS is not None:
             spans = SPANS(first, last, b, h, queries, keys, program[0], program[1], program[2])
         elif MASK is not None or READS_QUERY:
@@ -333,7 +340,7 @@ def key_gradient_kernel(
         for index in range(full_tiles):
             start = full_tile(index, runs, COUNT) * BLOCK_M
             state = gather_tile(
-                state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, lse + element, delta + element, query_strides,
+                state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, level + line, delta + line, query_strides,
                 b, h, element, sizes, dropout, seed, program, False, MASK, SCORE, SLOPE, READS_QUERY, FOLD, D, D0, D1,
                 DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M,
             )  # fmt: skip
@@ -345,7 +352,7 @@ def key_gradient_kernel(
                 verdict = TILE_TEST(low, high, first, last, b, h, queries, keys, program[0], program[1], program[2])
             if TILE_TEST is None or verdict > 0:
                 state = gather_tile(
-                    state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, lse + element, delta + element,
+                    state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, level + line, delta + line,
                     query_strides, b, h, element, sizes, dropout, seed, program, True, MASK, SCORE, SLOPE, READS_QUERY,
                     FOLD, D, D0, D1, DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M,
                 )  # fmt: skip
@@ -448,15 +455,15 @@ def scatter_tile(
     _, keys, _ = sizes
     k_t, k_d, v_t, v_d = key_strides
     columns = start + tl.arange(0, BLOCK_N)
-    k0 = read(k, columns, keys, k_t, k_d, 0, D0, D, ALIGNED, MASKED, UPCAST)
+    k0 = read(k, start, keys, k_t, k_d, BLOCK_N, 0, D0, D, ALIGNED, MASKED, UPCAST)
     s = tl.dot(q0, tl.trans(k0), input_precision=PRECISION)
     if D1 > 0:
-        k1 = read(k, columns, keys, k_t, k_d, D0, D1, D, ALIGNED, MASKED, UPCAST)
+        k1 = read(k, start, keys, k_t, k_d, BLOCK_N, D0, D1, D, ALIGNED, MASKED, UPCAST)
         s = tl.dot(q1, tl.trans(k1), s, input_precision=PRECISION)
-    v0 = read(v, columns, keys, v_t, v_d, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
+    v0 = read(v, start, keys, v_t, v_d, BLOCK_N, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
     dp = tl.dot(do0, tl.trans(v0), input_precision=PRECISION)
     if DV1 > 0:
-        v1 = read(v, columns, keys, v_t, v_d, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
+        v1 = read(v, start, keys, v_t, v_d, BLOCK_N, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
         dp = tl.dot(do1, tl.trans(v1), dp, input_precision=PRECISION)
     columns = columns[None, :]
     k_at = columns
@@ -484,7 +491,7 @@ def query_gradient_kernel(
     k,
     v,
     dout,
-    lse,
+    level,
     delta,
     dq,
     captures,
@@ -561,6 +568,7 @@ def query_gradient_kernel(
     UPCAST: tl.constexpr,
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    PADDING: tl.constexpr,
 ):
     """dq, contiguous, of one tile of queries of one head, and what it adds to learned elements.
 
@@ -588,17 +596,18 @@ def query_gradient_kernel(
     lines = first + tl.arange(0, BLOCK_M)
     rows = lines[:, None]
     q_at = query_positions(rows, queries, keys, READS_QUERY)
-    q0 = read(q, lines, queries, q_t * UNIT, q_d, 0, D0, D, ALIGNED, True, UPCAST)
+    q0 = read(q, first, queries, q_t * UNIT, q_d, BLOCK_M, 0, D0, D, ALIGNED, True, UPCAST)
     q1 = q0
     if D1 > 0:
-        q1 = read(q, lines, queries, q_t * UNIT, q_d, D0, D1, D, ALIGNED, True, UPCAST)
-    do0 = read(dout, lines, queries, do_t * UNIT, do_d, 0, DV0, DV, ALIGNED, True, UPCAST)
+        q1 = read(q, first, queries, q_t * UNIT, q_d, BLOCK_M, D0, D1, D, ALIGNED, True, UPCAST)
+    do0 = read(dout, first, queries, do_t * UNIT, do_d, BLOCK_M, 0, DV0, DV, ALIGNED, True, UPCAST)
     do1 = do0
     if DV1 > 0:
-        do1 = read(dout, lines, queries, do_t * UNIT, do_d, DV0, DV1, DV, ALIGNED, True, UPCAST)
+        do1 = read(dout, first, queries, do_t * UNIT, do_d, BLOCK_M, DV0, DV1, DV, ALIGNED, True, UPCAST)
     element = head.to(tl.int64) * queries + rows
-    level = row_level(lse + head.to(tl.int64) * queries, rows, queries)
-    delta = tl.load(delta + element, mask=rows < queries, other=0.0)
+    line = head.to(tl.int64) * (tl.cdiv(queries, PADDING) * PADDING)
+    level = tl.load(level + line + rows)
+    delta = tl.load(delta + line + rows)
     dq0 = tl.zeros([BLOCK_M, D0], tl.float32)
     dq1 = tl.zeros([BLOCK_M, D1 if D1 > 0 else 1], tl.float32)
     sums = ()

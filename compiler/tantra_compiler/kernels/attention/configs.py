@@ -18,6 +18,7 @@ class Config:
     stages: int
 
 
+PADDING = 128  # rows that values of rows are padded to: no query tile is longer
 INTERPRETER = Config(16, 32, 4, 1)
 
 

@@ -71,10 +71,10 @@ def attend_tile(
     _, keys, scale = sizes
     k_t, k_d, v_t, v_d = key_strides
     columns = start + tl.arange(0, BLOCK_N)
-    k0 = read(k, columns, keys, k_t, k_d, 0, D0, D, ALIGNED, MASKED, UPCAST)
+    k0 = read(k, start, keys, k_t, k_d, BLOCK_N, 0, D0, D, ALIGNED, MASKED, UPCAST)
     s = tl.dot(q0, tl.trans(k0), input_precision=PRECISION)
     if D1 > 0:
-        k1 = read(k, columns, keys, k_t, k_d, D0, D1, D, ALIGNED, MASKED, UPCAST)
+        k1 = read(k, start, keys, k_t, k_d, BLOCK_N, D0, D1, D, ALIGNED, MASKED, UPCAST)
         s = tl.dot(q1, tl.trans(k1), s, input_precision=PRECISION)
     k_at = columns[None, :]
     if MASKED:
@@ -94,10 +94,10 @@ def attend_tile(
     if DROPOUT:
         p = tl.where(kept(seed, element, keys, columns[None, :], dropout), p, 0.0)
     p = narrow(p, v.dtype.element_ty, UPCAST)
-    v0 = read(v, columns, keys, v_t, v_d, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
+    v0 = read(v, start, keys, v_t, v_d, BLOCK_N, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
     acc0 = tl.dot(p, v0, acc0 * alpha[:, None], input_precision=PRECISION)
     if DV1 > 0:
-        v1 = read(v, columns, keys, v_t, v_d, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
+        v1 = read(v, start, keys, v_t, v_d, BLOCK_N, DV0, DV1, DV, ALIGNED, MASKED, UPCAST)
         acc1 = tl.dot(p, v1, acc1 * alpha[:, None], input_precision=PRECISION)
     return acc0, acc1, new, total
 
@@ -195,10 +195,10 @@ def forward_kernel(
 
     rows = first + tl.arange(0, BLOCK_M)
     q_at = query_positions(rows, queries, keys, READS_QUERY)[:, None]
-    q0 = read(q, rows, queries, q_t * UNIT, q_d, 0, D0, D, ALIGNED, True, UPCAST)
+    q0 = read(q, first, queries, q_t * UNIT, q_d, BLOCK_M, 0, D0, D, ALIGNED, True, UPCAST)
     q1 = q0
     if D1 > 0:
-        q1 = read(q, rows, queries, q_t * UNIT, q_d, D0, D1, D, ALIGNED, True, UPCAST)
+        q1 = read(q, first, queries, q_t * UNIT, q_d, BLOCK_M, D0, D1, D, ALIGNED, True, UPCAST)
     acc0 = tl.zeros([BLOCK_M, DV0], tl.float32)
     acc1 = tl.zeros([BLOCK_M, DV1 if DV1 > 0 else 1], tl.float32)
     top = tl.full([BLOCK_M], NO_KEY_YET, tl.float32)

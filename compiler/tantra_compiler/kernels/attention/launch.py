@@ -15,8 +15,8 @@ import torch
 import triton
 from torch import Tensor
 
-from tantra_compiler.kernels.attention.backward import delta_kernel, key_gradient_kernel, query_gradient_kernel
-from tantra_compiler.kernels.attention.configs import Config, KernelName, choose, pieces
+from tantra_compiler.kernels.attention.backward import row_kernel, key_gradient_kernel, query_gradient_kernel
+from tantra_compiler.kernels.attention.configs import PADDING, Config, KernelName, choose, pieces
 from tantra_compiler.kernels.attention.forward import forward_kernel
 from tantra_compiler.kernels.attention.programs import MAX_NUMBERS, MAX_STRIDES, Programs, Unsupported
 
@@ -112,42 +112,47 @@ def backward(
     check(q, k, v, captures, numbers)
     dq, dk, dv = (result(x.shape, x) for x in (q, k, v))
     tables = [torch.zeros_like(x, dtype=torch.float32, memory_format=torch.contiguous_format) for x in captures]
-    delta = torch.empty_like(lse, memory_format=torch.contiguous_format)
-    lse = lse.contiguous()
-    shared = (q, k, v, dout, lse, delta, programs, captures, numbers, scale, dropout, seed, tf32)
+    rows = row_values(out, dout, lse.contiguous(), dlse)
+    shared = (q, k, v, dout, *rows, programs, captures, numbers, scale, dropout, seed, tf32)
     with on_device(q):
-        if delta.numel():
-            row_sums(out, dout, dlse, delta)
         if dk.numel() + dv.numel():
             key_gradients(dk, dv, key_config or chosen("key_gradient", q, v, programs), *shared)
         if dq.numel():
             query_gradients(dq, tables, query_config or chosen("query_gradient", q, v, programs), *shared)
     learned = {site.capture for site in programs.sites}
     dcaptures = tuple(x if i in learned else None for i, x in enumerate(tables))
-    dsink = None if sink is None else sink_gradient(sink, lse, delta)
+    dsink = None if sink is None else sink_gradient(sink, lse, rows[1])
     return dq.to(q.dtype), dk.to(q.dtype), dv.to(q.dtype), dsink, dcaptures
 
 
-def row_sums(out: Tensor, dout: Tensor, dlse: Tensor | None, delta: Tensor) -> None:
-    """Fills delta [batch, heads, queries] with sum(dout * out) - dlse."""
-    batch, heads, queries = delta.shape
+def row_values(out: Tensor, dout: Tensor, lse: Tensor, dlse: Tensor | None) -> tuple[Tensor, Tensor]:
+    """level and delta [batch, heads, padded queries] in float32: see ``row_kernel``."""
+    batch, heads, queries = lse.shape
+    level = lse.new_empty(batch, heads, triton.cdiv(queries, PADDING) * PADDING)
+    delta = torch.empty_like(level)
     unit, (dv0, dv1) = stride_unit(out, dout), pieces(out.shape[-1])
-    dlse = None if dlse is None else dlse.to(torch.float32).contiguous()
-    block = 16 if INTERPRETED else 64
-    delta_kernel[(triton.cdiv(queries, block) * batch * heads,)](
-        out,
-        dout,
-        dlse,
-        delta,
-        *in_units(unit, out, dout),
-        queries,
-        heads,
-        DV=out.shape[-1],
-        DV0=dv0,
-        DV1=dv1,
-        UNIT=unit,
-        BLOCK_M=block,
-    )
+    block = PADDING if INTERPRETED else 64
+    if level.numel() == 0:
+        return level, delta
+    with on_device(out):
+        row_kernel[(level.numel() // block,)](
+            out,
+            dout,
+            lse,
+            None if dlse is None else dlse.to(torch.float32).contiguous(),
+            level,
+            delta,
+            *in_units(unit, out, dout),
+            queries,
+            heads,
+            DV=out.shape[-1],
+            DV0=dv0,
+            DV1=dv1,
+            UNIT=unit,
+            BLOCK_M=block,
+            PADDING=PADDING,
+        )
+    return level, delta
 
 
 def key_gradients(
@@ -158,7 +163,7 @@ def key_gradients(
     k: Tensor,
     v: Tensor,
     dout: Tensor,
-    lse: Tensor,
+    level: Tensor,
     delta: Tensor,
     programs: Programs,
     captures: Sequence[Tensor],
@@ -176,7 +181,7 @@ def key_gradients(
         k,
         v,
         dout,
-        lse,
+        level,
         delta,
         dk,
         dv,
@@ -193,6 +198,7 @@ def key_gradients(
         **program_constants(programs, scale),
         **shape_constants(q, k, v, unit, dropout, tf32),
         SLOPE=programs.slope,
+        PADDING=PADDING,
         **tile_constants(config),
     )
 
@@ -205,7 +211,7 @@ def query_gradients(
     k: Tensor,
     v: Tensor,
     dout: Tensor,
-    lse: Tensor,
+    level: Tensor,
     delta: Tensor,
     programs: Programs,
     captures: Sequence[Tensor],
@@ -226,7 +232,7 @@ def query_gradients(
         k,
         v,
         dout,
-        lse,
+        level,
         delta,
         dq,
         tuple(captures),
@@ -248,6 +254,7 @@ def query_gradients(
         **program_constants(programs, scale),
         **shape_constants(q, k, v, unit, dropout, tf32),
         SLOPE=programs.slope,
+        PADDING=PADDING,
         **tile_constants(config),
     )
     for site, part, place in zip(sites, sums, places, strict=True):
@@ -258,7 +265,7 @@ def query_gradients(
 def sink_gradient(sink: Tensor, lse: Tensor, delta: Tensor) -> Tensor:
     """The gradient of the sinks [heads] in float32; rows without a key have none."""
     weight = (sink.to(torch.float32)[:, None] - lse).exp().masked_fill(lse == EMPTY_LSE, 0.0)
-    return -(weight * delta).sum((0, 2))
+    return -(weight * delta[..., : lse.shape[-1]]).sum((0, 2))
 
 
 def check(q: Tensor, k: Tensor, v: Tensor, captures: Sequence[Tensor], numbers: Sequence[int]) -> None:

@@ -133,10 +133,11 @@ def visited_tile(index, runs, COUNT: tl.constexpr):
 @triton.jit
 def read(
     base,
-    rows,
+    start,
     length,
     row_stride,
     column_stride,
+    BLOCK: tl.constexpr,
     START: tl.constexpr,
     PIECE: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -144,19 +145,24 @@ def read(
     CHECK_ROWS: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
-    """PIECE columns from START of the given rows [rows, PIECE]; zeros beyond ``length`` rows and WIDTH columns."""
+    """PIECE columns from START of BLOCK rows from ``start``; zeros beyond ``length`` rows and WIDTH columns.
+
+    Places are found in 64 bits, anew for every tile: kept offsets would take registers that the products need.
+    """
+    rows = start + tl.arange(0, BLOCK)
     columns = START + tl.arange(0, PIECE)
     if ALIGNED:
         places = base + rows.to(tl.int64)[:, None] * row_stride + columns[None, :]
     else:
         places = base + rows.to(tl.int64)[:, None] * row_stride + columns.to(tl.int64)[None, :] * column_stride
+    exists = (rows < length)[:, None]
     if START + PIECE > WIDTH:
         if CHECK_ROWS:
-            x = tl.load(places, mask=(rows < length)[:, None] & (columns < WIDTH)[None, :], other=0.0)
+            x = tl.load(places, mask=exists & (columns < WIDTH)[None, :], other=0.0)
         else:
             x = tl.load(places, mask=(columns < WIDTH)[None, :], other=0.0)
     elif CHECK_ROWS:
-        x = tl.load(places, mask=(rows < length)[:, None], other=0.0)
+        x = tl.load(places, mask=exists, other=0.0)
     else:
         x = tl.load(places)
     if UPCAST:
@@ -178,7 +184,7 @@ def write(base, x, rows, length, row_stride, START: tl.constexpr, PIECE: tl.cons
 
 @triton.jit
 def narrow(x, like, UPCAST: tl.constexpr):
-    """x as an operand of a product beside ``like``; where operands are upcast it is rounded to bfloat16 all the same.
+    """X as an operand of a product beside ``like``; where operands are upcast it is rounded to bfloat16 all the same.
 
     The interpreter, for which that is, would cut bits off where chips round to nearest even.
     """
