@@ -148,7 +148,14 @@ def call(**changes: Any) -> tuple[Any, ...]:
     return tuple((given | changes).values())
 
 
-PLAIN: dict[str, Any] = {"bias": None, "vectors": [], "between": "", "label_smoothing": 0.0, "z_loss": 0.0, "for_rest": False}
+PLAIN: dict[str, Any] = {
+    "bias": None,
+    "vectors": [],
+    "between": "",
+    "label_smoothing": 0.0,
+    "z_loss": 0.0,
+    "for_rest": False,
+}
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,8 @@ class LossChunks:
         self.shares = self.rows.new_empty(self.step, classes, dtype=call.wide)
         self.total = self.rows.new_zeros((), dtype=call.wide)
         self.grad_x = torch.empty_like(self.rows) if call.for_x else self.rows.new_empty(0)
-        self.grad_weight = self.rows.new_zeros(call.weight.shape if call.for_weight else 0, dtype=call.wide)
+        self.grad_weight = self.rows.new_empty(call.weight.shape if call.for_weight else 0, dtype=call.wide)
+        self.product = self.grad_weight if call.low == call.wide else self.rows.new_empty(self.grad_weight.shape)
         sizes = [vector.numel() for vector in call.rest] if call.for_rest else []
         self.grad_rest = self.rows.new_zeros(sum(sizes), dtype=call.wide)
         self.parts = list(torch.split(self.grad_rest, sizes))
@@ -177,6 +178,8 @@ class LossChunks:
         """Goes through all rows."""
         for start in range(0, len(self.rows), self.step):
             self._chunk(slice(start, start + self.step))
+        if len(self.rows) == 0:
+            self.grad_weight.zero_()
         return self.total * self.scale, self.scale, self._whole_grad_x(), self.grad_weight, self.grad_rest
 
     # --- one chunk -----------------------------------------------------------------------
@@ -227,10 +230,19 @@ class LossChunks:
         low = shares if call.low == call.wide else raw.copy_(shares)
         if call.for_x:
             torch.mm(low, self.weight, out=self.grad_x[rows])
-        if call.for_weight and call.low == call.wide:
-            self.grad_weight.addmm_(low.t(), x)
-        elif call.for_weight:
-            self.grad_weight.add_(low.t() @ x)
+        if call.for_weight:
+            self._add_grad_weight(low.t(), x, first=rows.start == 0)
+
+    def _add_grad_weight(self, low: Tensor, x: Tensor, first: bool) -> None:
+        """Sums the chunks' products; those in low precision are summed in a wide one."""
+        if self.product is self.grad_weight:
+            self.grad_weight.addmm_(low, x, beta=0 if first else 1)
+            return
+        product = torch.mm(low, x, out=self.product)
+        if first:
+            self.grad_weight.copy_(product)
+        else:
+            self.grad_weight.add_(product)
 
     def _through_function(self, function: Between, scores: Tensor, shares: Tensor) -> None:
         """The gradients of its vectors, and ``shares`` as the gradient of what goes into it."""
