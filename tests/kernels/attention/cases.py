@@ -52,22 +52,24 @@ def document_fields(batch: int, keys: int, generator: torch.Generator) -> tuple[
 MASKS = {
     "full": MaskCase(Programs()),
     "causal": MaskCase(
-        Programs(m.causal, key_spans=m.causal_keys, query_spans=m.causal_queries),
+        Programs(m.causal, key_spans=m.causal_keys, query_spans=m.causal_queries, by_h=False),
         lambda q, k, b, h, keys, fields, n: k <= q,
     ),
     "causal without spans": MaskCase(Programs(m.causal), lambda q, k, b, h, keys, fields, n: k <= q),
     "window": MaskCase(
-        Programs(m.window, key_spans=m.window_keys, query_spans=m.window_queries),
+        Programs(m.window, key_spans=m.window_keys, query_spans=m.window_queries, by_h=False),
         lambda q, k, b, h, keys, fields, n: (k <= q) & (q - k < n[0]),
         numbers=(21,),
     ),
     "wide window": MaskCase(
-        Programs(m.window, key_spans=m.window_keys, query_spans=m.window_queries),
+        Programs(m.window, key_spans=m.window_keys, query_spans=m.window_queries, by_h=False),
         lambda q, k, b, h, keys, fields, n: (k <= q) & (q - k < n[0]),
         numbers=(1000,),
     ),
     "documents": MaskCase(
-        Programs(m.documents, key_spans=m.documents_keys, query_spans=m.documents_queries, reads_query=True),
+        Programs(
+            m.documents, key_spans=m.documents_keys, query_spans=m.documents_queries, reads_query=True, by_h=False
+        ),
         lambda q, k, b, h, keys, fields, n: (q >= 0) & (fields[0][b, q.clamp(0)] == fields[0][b, k]) & (k <= q),
         fields=True,
     ),
@@ -78,6 +80,7 @@ MASKS = {
             query_spans=m.longformer_queries,
             key_intervals=2,
             query_intervals=2,
+            by_h=False,
         ),
         lambda q, k, b, h, keys, fields, n: ((q - k).abs() <= n[0]) | (k < n[1]) | (q < n[1]),
         numbers=(9, 3),

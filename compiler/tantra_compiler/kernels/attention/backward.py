@@ -140,9 +140,9 @@ def gather_tile(
     level,
     delta,
     query_strides,
+    head_strides,
     b,
     h,
-    element,
     sizes,
     dropout,
     seed,
@@ -164,11 +164,16 @@ def gather_tile(
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
     BLOCK_M: tl.constexpr,
+    PADDING: tl.constexpr,
 ):
     """The state (dk0, dk1, dv0, dv1) of a tile of keys after BLOCK_M queries from ``start``; tiles are [keys, rows]."""
     dk0, dk1, dv0, dv1 = state
     queries, keys, _ = sizes
     q_t, q_d, do_t, do_d = query_strides
+    head = b * head_strides[2] + h
+    q += h.to(tl.int64) * head_strides[0]
+    dout += h.to(tl.int64) * head_strides[1]
+    line = head.to(tl.int64) * (tl.cdiv(queries, PADDING) * PADDING) + start
     rows = start + tl.arange(0, BLOCK_M)
     q0 = read(q, start, queries, q_t, q_d, BLOCK_M, 0, D0, D, ALIGNED, MASKED, UPCAST)
     s = tl.dot(k0, tl.trans(q0), input_precision=PRECISION)
@@ -178,7 +183,21 @@ def gather_tile(
     q_at = query_positions(rows, queries, keys, READS_QUERY)[None, :]
     steps = tl.arange(0, BLOCK_M)
     p, keep = weigh(
-        s, tl.load(level + start + steps)[None, :], b, h, q_at, k_at, rows[None, :], columns, sizes, program, MASKED, MASK, SCORE, READS_QUERY, FOLD
+        s,
+        tl.load(level + line + steps)[None, :],
+        b,
+        h,
+        q_at,
+        k_at,
+        rows[None, :],
+        columns,
+        sizes,
+        program,
+        MASKED,
+        MASK,
+        SCORE,
+        READS_QUERY,
+        FOLD,
     )
     do0 = read(dout, start, queries, do_t, do_d, BLOCK_M, 0, DV0, DV, ALIGNED, MASKED, UPCAST)
     dp = tl.dot(v0, tl.trans(do0), input_precision=PRECISION)
@@ -187,14 +206,14 @@ def gather_tile(
         dp = tl.dot(v1, tl.trans(do1), dp, input_precision=PRECISION)
     dropped = p
     if DROPOUT:
-        stay = kept(seed, (element + rows)[None, :], keys, columns, dropout)
+        stay = kept(seed, (head.to(tl.int64) * queries + rows)[None, :], keys, columns, dropout)
         dropped = tl.where(stay, p, 0.0)
         dp = tl.where(stay, dp / (1.0 - dropout), 0.0)
     dropped = narrow(dropped, dout.dtype.element_ty, UPCAST)
     dv0 = tl.dot(dropped, do0, dv0, input_precision=PRECISION)
     if DV1 > 0:
         dv1 = tl.dot(dropped, do1, dv1, input_precision=PRECISION)
-    ds = p * (dp - tl.load(delta + start + steps)[None, :])
+    ds = p * (dp - tl.load(delta + line + steps)[None, :])
     ds = through_score(ds, s, keep, b, h, q_at, k_at, sizes, program, MASKED, SLOPE)
     ds = narrow(ds, q.dtype.element_ty, UPCAST)
     dk0 = tl.dot(ds, q0, dk0, input_precision=PRECISION)
@@ -272,6 +291,7 @@ def key_gradient_kernel(
     READS_QUERY: tl.constexpr,
     FOLD: tl.constexpr,
     GROUP: tl.constexpr,
+    BY_HEAD: tl.constexpr,
     D: tl.constexpr,
     D0: tl.constexpr,
     D1: tl.constexpr,
@@ -322,14 +342,17 @@ def key_gradient_kernel(
     last = tl.minimum(first + BLOCK_N, keys) - 1
     shift = keys - queries
 
-    for member in range(GROUP):
-        h = kv * GROUP + member
-        q_h0 = q + (b.to(tl.int64) * q_b + h.to(tl.int64) * q_h) * UNIT
-        do_h0 = dout + (b.to(tl.int64) * do_b + h.to(tl.int64) * do_h) * UNIT
-        element = (b * heads + h).to(tl.int64) * queries
-        line = (b * heads + h).to(tl.int64) * (tl.cdiv(queries, PADDING) * PADDING)
+    q += b.to(tl.int64) * q_b * UNIT
+    dout += b.to(tl.int64) * do_b * UNIT
+    head_strides = (q_h.to(tl.int64) * UNIT, do_h.to(tl.int64) * UNIT, heads)
+
+    # Heads that visit the same tiles take turns within one loop: loops in a loop would take more registers.
+    ROUNDS: tl.constexpr = GROUP if BY_HEAD else 1
+    MEMBERS: tl.constexpr = 1 if BY_HEAD else GROUP
+    for turn in range(ROUNDS):
+        h0 = kv * GROUP + turn
         if SPANS is not None:
-            spans = SPANS(first, last, b, h, queries, keys, program[0], program[1], program[2])
+            spans = SPANS(first, last, b, h0, queries, keys, program[0], program[1], program[2])
         elif MASK is not None or READS_QUERY:
             spans = (shift, keys, shift, shift)
         else:
@@ -337,24 +360,30 @@ def key_gradient_kernel(
         runs = plan(spans, COUNT, shift, BLOCK_M)
         full_tiles = full_count(runs, COUNT)
         masked_tiles = visit_count(runs, COUNT) - full_tiles
-        for index in range(full_tiles):
-            start = full_tile(index, runs, COUNT) * BLOCK_M
+        for index in range(full_tiles * MEMBERS):
+            h, step = h0, index
+            if MEMBERS > 1:
+                h, step = h0 + index // full_tiles, index % full_tiles
+            start = full_tile(step, runs, COUNT) * BLOCK_M
             state = gather_tile(
-                state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, level + line, delta + line, query_strides,
-                b, h, element, sizes, dropout, seed, program, False, MASK, SCORE, SLOPE, READS_QUERY, FOLD, D, D0, D1,
-                DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M,
+                state, start, k0, k1, v0, v1, columns, k_at, q, dout, level, delta, query_strides, head_strides,
+                b, h, sizes, dropout, seed, program, False, MASK, SCORE, SLOPE, READS_QUERY, FOLD, D, D0, D1,
+                DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M, PADDING,
             )  # fmt: skip
-        for index in range(masked_tiles):
-            start = masked_tile(index, runs, COUNT) * BLOCK_M
+        for index in range(masked_tiles * MEMBERS):
+            h, step = h0, index
+            if MEMBERS > 1:
+                h, step = h0 + index // masked_tiles, index % masked_tiles
+            start = masked_tile(step, runs, COUNT) * BLOCK_M
             verdict = 1
             if TILE_TEST is not None:
                 low, high = start + shift, tl.minimum(start + BLOCK_M, queries) - 1 + shift
                 verdict = TILE_TEST(low, high, first, last, b, h, queries, keys, program[0], program[1], program[2])
             if TILE_TEST is None or verdict > 0:
                 state = gather_tile(
-                    state, start, k0, k1, v0, v1, columns, k_at, q_h0, do_h0, level + line, delta + line,
-                    query_strides, b, h, element, sizes, dropout, seed, program, True, MASK, SCORE, SLOPE, READS_QUERY,
-                    FOLD, D, D0, D1, DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M,
+                    state, start, k0, k1, v0, v1, columns, k_at, q, dout, level, delta, query_strides, head_strides,
+                    b, h, sizes, dropout, seed, program, True, MASK, SCORE, SLOPE, READS_QUERY, FOLD, D, D0, D1,
+                    DV, DV0, DV1, ALIGNED, DROPOUT, PRECISION, UPCAST, BLOCK_M, PADDING,
                 )  # fmt: skip
 
     dk0, dk1, dv0, dv1 = state

@@ -195,6 +195,7 @@ def key_gradients(
         seed,
         *program_arguments(captures, numbers),
         **query_constants(programs, q, k),
+        BY_HEAD=programs.by_h and q.shape[2] > k.shape[2],
         **program_constants(programs, scale),
         **shape_constants(q, k, v, unit, dropout, tf32),
         SLOPE=programs.slope,
