@@ -9,7 +9,8 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
 _ORDER = ("remembered", "cache", "shape", "norms", "positions", "attention", "program",
-          "philox", "fields", "reference", "blockwise_plan", "blockwise", "attend", "scans", "experts", "losses",
+          "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused", "blockwise",
+          "attend", "scans", "experts", "losses",
           "linear_loss", "weights")  # fmt: skip
 PACKAGE = "tantra_compiler.runtime"
 
