@@ -190,10 +190,10 @@ class BlockwiseBackward:
             delta -= rows.of_statistics(self.dlse)
         lse = rows.of_statistics(self.lse)
         self._add_sink(rows, delta, lse)
-        shift = lse.masked_fill(lse == EMPTY_LSE, 0.0).mul_(-_LOG2_E)
+        lowered = lse.masked_fill(lse == EMPTY_LSE, 0.0).mul_(-_LOG2_E)
         dq = torch.zeros(queries.shape, dtype=queries.dtype)
         for piece in rows.block.pieces:
-            self._add_piece(BlockPiece(rows, piece), queries, dout, delta, shift, dq)
+            self._add_piece(BlockPiece(rows, piece), queries, dout, delta, lowered, dq)
         rows.put_queries(self.dq, dq.mul_(problem.scale))
 
     def _add_sink(self, rows: BlockRows, delta: Tensor, lse: Tensor) -> None:
@@ -203,12 +203,12 @@ class BlockwiseBackward:
             self.dsink[slice(*rows.heads)] -= rows.by_head(weight * delta).sum((0, 2, 3))
 
     def _add_piece(
-        self, here: BlockPiece, queries: Tensor, dout: Tensor, delta: Tensor, shift: Tensor, dq: Tensor
+        self, here: BlockPiece, queries: Tensor, dout: Tensor, delta: Tensor, lowered: Tensor, dq: Tensor
     ) -> None:
         problem, rows = here.rows.problem, here.rows
         raw = _products(here, queries, self.buffers)
         logits = here.logits(raw)
-        weights = torch.add(shift, logits, alpha=_LOG2_E, out=logits).exp2_()
+        weights = torch.add(lowered, logits, alpha=_LOG2_E, out=logits).exp2_()
         values = rows.of_keys(problem.v, here.piece).to(problem.wide)
         dweights = self.buffers.take("dweights", tuple(weights.shape), problem.wide)
         torch.bmm(dout, values.transpose(1, 2), out=dweights)

@@ -25,18 +25,28 @@ def uniform(seed: int, offset: Tensor) -> Tensor:
 def philox(seed: int, offset: Tensor) -> Tensor:
     """The first of the four 32-bit words that Philox makes of the counter (``offset``, 0), as int64.
 
-    Words live in int64; the upper halves of products that overflow are cut off by the mask that follows.
+    Words live in int64: the lower halves of products are cut off only where that matters, and memory is used again.
+    The last rounds leave out what no longer reaches the first word.
     """
     key = [seed & _LOW, seed >> 32 & _LOW]
     word, other = offset & _LOW, torch.zeros_like(offset)
     low, other_low = offset >> 32 & _LOW, torch.zeros_like(offset)
-    for _ in range(_ROUNDS):
-        product, other_product = word * _MULTIPLY[0], other * _MULTIPLY[1]
-        word = (other_product >> 32).bitwise_xor_(low).bitwise_xor_(key[0]).bitwise_and_(_LOW)
-        other = (product >> 32).bitwise_xor_(other_low).bitwise_xor_(key[1]).bitwise_and_(_LOW)
+    for left in reversed(range(_ROUNDS)):
+        other_product = other * _MULTIPLY[1]
+        if left == 0:
+            break
+        product = word.mul_(_MULTIPLY[0])
+        if left > 1:
+            word = _high_word(other_product, low, key[0], out=other)
+        other = _high_word(product, other_low, key[1], out=low)
         low, other_low = other_product, product
         key = [(each + step) & _LOW for each, step in zip(key, _RAISE_KEY, strict=True)]
-    return word
+    return _high_word(other_product, low, key[0], out=other_product)
+
+
+def _high_word(product: Tensor, low: Tensor, key: int, out: Tensor) -> Tensor:
+    """The upper half of a product, mixed with the lower half of another and with the key."""
+    return torch.bitwise_right_shift(product, 32, out=out).bitwise_xor_(low).bitwise_xor_(key).bitwise_and_(_LOW)
 
 
 def keep_weights(
