@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,11 +16,15 @@ import torch
 import triton
 from torch import Tensor
 
-from tantra_compiler.kernels.attention.backward import row_kernel, key_gradient_kernel, query_gradient_kernel
+from tantra_compiler.kernels.attention.backward import key_gradient_kernel, query_gradient_kernel, row_kernel
 from tantra_compiler.kernels.attention.configs import PADDING, Config, KernelName, choose, pieces
+from tantra_compiler.kernels.attention.decode import combine_kernel, decode_kernel
 from tantra_compiler.kernels.attention.forward import forward_kernel
 from tantra_compiler.kernels.attention.programs import MAX_NUMBERS, MAX_STRIDES, Programs, Unsupported
 
+MAX_SPLITS = 32
+MAX_DECODE_ROWS = 64
+LEAST_DECODE_KEYS = 256
 EMPTY_LSE = torch.finfo(torch.float32).min
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 INTERPRETED = not isinstance(forward_kernel, triton.runtime.JITFunction)
@@ -52,6 +57,8 @@ def forward(
     lse = q.new_empty(batch, heads, queries, dtype=torch.float32)
     if lse.numel() == 0:
         return out, lse
+    if decodes(q, k, dropout):
+        return decode(q, k, v, programs, captures, numbers, scale=scale, sink=sink, config=config, tf32=tf32)
     config = config or chosen("forward", q, v, programs)
     unit = stride_unit(q, k, v)
     grid = (triton.cdiv(queries, config.block_m) * batch * heads,)
@@ -79,6 +86,82 @@ def forward(
             **tile_constants(config),
         )
     return out.to(q.dtype), lse
+
+
+def decodes(q: Tensor, k: Tensor, dropout: float) -> bool:
+    """Whether splitting the keys pays: so few queries that one tile holds all that read a key head, and many keys."""
+    rows = q.shape[1] * q.shape[2] // k.shape[2]
+    return dropout == 0 and rows <= MAX_DECODE_ROWS and k.shape[1] >= 4 * rows and k.shape[1] >= LEAST_DECODE_KEYS
+
+
+def decode(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    programs: Programs,
+    captures: Sequence[Tensor] = (),
+    numbers: Sequence[int] = (),
+    *,
+    scale: float,
+    sink: Tensor | None = None,
+    config: Config | None = None,
+    splits: int | None = None,
+    tf32: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """What ``forward`` gives, by programs that share the keys; queries * heads / kv_heads is at most 64.
+
+    ``splits`` says how many share them; by default as many as fill the device.
+    """
+    check(q, k, v, captures, numbers)
+    (batch, queries, heads, _), width, kv_heads = q.shape, v.shape[-1], k.shape[2]
+    config = config or chosen("decode", q, v, programs)
+    rows = max(16, triton.next_power_of_2(queries * heads // kv_heads))
+    splits = splits or split_count(batch * kv_heads, triton.cdiv(k.shape[1], config.block_n), q.device)
+    out, lse = result((batch, queries, heads, width), q), q.new_empty(batch, heads, queries, dtype=torch.float32)
+    parts = q.new_empty(batch, queries, heads, splits, width, dtype=torch.float32)
+    level, unit = q.new_empty(parts.shape[:-1], dtype=torch.float32), stride_unit(q, k, v)
+    if lse.numel() == 0:
+        return out.to(q.dtype), lse
+    constants = shape_constants(q, k, v, unit, 0.0, tf32)
+    constants.pop("DROPOUT")
+    with on_device(q):
+        decode_kernel[(splits * batch * kv_heads,)](
+            q,
+            k,
+            v,
+            parts,
+            level,
+            tuple(captures),
+            *in_units(unit, q, k, v),
+            queries,
+            k.shape[1],
+            heads,
+            splits,
+            scale,
+            *program_arguments(captures, numbers),
+            **key_constants(programs, q, k),
+            **program_constants(programs, scale),
+            **constants,
+            BY_HEAD=programs.by_h and heads > kv_heads,
+            **tile_constants(replace(config, block_m=rows)),
+        )
+        widths = {x: constants[x] for x in ("DV", "DV0", "DV1")}
+        combine_kernel[(batch * queries * heads,)](
+            parts, level, out, lse, sink, queries, heads, splits, **widths, SINK=sink is not None, MAX_SPLITS=MAX_SPLITS
+        )
+    return out.to(q.dtype), lse
+
+
+def split_count(programs: int, tiles: int, device: torch.device) -> int:
+    """How many parts to split ``tiles`` key tiles into, so that ``programs`` times as many fill the device twice."""
+    wanted = 1 if INTERPRETED else triton.cdiv(2 * processors(device), programs)
+    return max(1, min(wanted, triton.cdiv(tiles, 2), MAX_SPLITS))
+
+
+@cache
+def processors(device: torch.device) -> int:
+    """Multiprocessors of a device."""
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
 
 
 Gradients = tuple[Tensor, Tensor, Tensor, Tensor | None, tuple[Tensor | None, ...]]
@@ -126,7 +209,7 @@ def backward(
 
 
 def row_values(out: Tensor, dout: Tensor, lse: Tensor, dlse: Tensor | None) -> tuple[Tensor, Tensor]:
-    """level and delta [batch, heads, padded queries] in float32: see ``row_kernel``."""
+    """Level and delta [batch, heads, padded queries] in float32: see ``row_kernel``."""
     batch, heads, queries = lse.shape
     level = lse.new_empty(batch, heads, triton.cdiv(queries, PADDING) * PADDING)
     delta = torch.empty_like(level)

@@ -13,7 +13,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-POINTERS = {"level": "*fp32", "lse": "*fp32", "delta": "*fp32", "sink": "*fp32", "dlse": "*fp32", "parts": "*fp32"}
+POINTERS = {
+    "level": "*fp32",
+    "part_level": "*fp32",
+    "lse": "*fp32",
+    "delta": "*fp32",
+    "sink": "*fp32",
+    "dlse": "*fp32",
+    "parts": "*fp32",
+}
 
 
 @dataclass(frozen=True)
