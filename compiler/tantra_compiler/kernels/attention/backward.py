@@ -1,4 +1,5 @@
 # mypy: ignore-errors
+# ruff: noqa: RUF005 (the compiler joins tuples, but does not unpack them into others)
 """The backward kernels: row sums, gradients of keys and values, gradients of queries and of learned score elements.
 
 Weights are computed again from the saved lse. Each gradient is summed by one program in a fixed order, so dq, dk and dv

@@ -13,15 +13,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-POINTERS = {
-    "level": "*fp32",
-    "part_level": "*fp32",
-    "lse": "*fp32",
-    "delta": "*fp32",
-    "sink": "*fp32",
-    "dlse": "*fp32",
-    "parts": "*fp32",
-}
+POINTERS = dict.fromkeys(("lse", "dlse", "level", "delta", "sink", "parts", "part_level"), "*fp32")
 
 
 @dataclass(frozen=True)
