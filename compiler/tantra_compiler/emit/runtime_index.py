@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("remembered", "cache", "shape", "norms", "positions", "attention", "program",
+_ORDER = ("remembered", "cache", "shape", "norms", "positions", "short_attention", "attention", "program",
           "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused", "blockwise",
           "attend", "scans", "experts", "losses",
           "linear_loss", "weights")  # fmt: skip

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final
 
-from tantra_dsl.graph.costs.elementwise import kept_parts, saved_by_program
+from tantra_dsl.graph.costs.elementwise import saved_by_program
 from tantra_dsl.graph.costs.flops import Lengths, Shape, shape
 from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.model import Node
-from tantra_dsl.scalars.facts import additive_bias, variables_used
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,26 +174,36 @@ def _rope(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Sav
 
 
 def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """Queries, keys, values, the result, one log-sum-exp per query and head; a mask or a bias as a tensor."""
+    """Queries, keys, values, the result, and one log-sum-exp per query and head; torch's own ways on CPUs keep more."""
     mask, score = node.attr("mask"), node.attr("score")
-    if "sink" in node.attr("has", ()) or (score is not None and additive_bias(score) is None):
-        return _attend_by_steps(node, operands, outs)
     batch, queries, heads, _ = outs[0]
-    if operands[0].width == _HALF and queries > 1 and operands[1].shape[1] <= _SHORT:
+    by_torch = score is None and "sink" not in node.attr("has", ()) and (mask is None or node.attr("causal"))
+    if by_torch and mask is not None and not node.attr("dropout") and queries == operands[1].shape[1] <= _SHORT:
+        return _attend_by_blocks(node, operands, outs)
+    if by_torch and operands[0].width == _HALF and queries > 1 and operands[1].shape[1] <= _SHORT:
         return _attend_by_products(node, operands, outs)
-    if not _is_fused(node, operands):
+    if by_torch and not _is_fused(node, operands):
         return _attend_by_matrices(node, operands, outs)
-    statistics, width = batch * queries * heads * _FLOAT, operands[2].width
-    if (mask is None and score is None) or (node.attr("causal") and score is None):
-        return Saves((0, 1, 2), (0,), statistics, width=width)
-    bias = _planes(node, batch, heads) * queries * operands[1].shape[1] * operands[0].width
-    if len(operands) > 3:
-        return Saves((0, 1, 2), (0,), statistics + bias, width=width)
-    return Saves((0, 1, 2), (0,), statistics, width=width, shared=((mask, score, bias), bias))
+    return Saves((0, 1, 2), (0,), batch * queries * heads * _FLOAT, width=operands[2].width)
 
 
 _SHORT: Final = 512
-"""Up to so many keys, half-width attention goes by products on CPUs."""
+"""Up to so many keys, half-width attention goes by products on CPUs, as all causal attention does that learns."""
+
+_BLOCK: Final = 64
+
+
+def _attend_by_blocks(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
+    """Every probability up to the end of its block; queries, keys and values by shared head, as copies where needed."""
+    (batch, queries, heads, _), kv_heads = outs[0], operands[1].shape[2]
+    apart = batch > 1 and kv_heads > 1
+    copied = (apart or heads > kv_heads > 1, apart, apart)
+    width = operands[0].width
+    kept = tuple(slot for slot in range(3) if not copied[slot])
+    copies = sum(prod(x.shape) for x, copy in zip(operands[:3], copied, strict=True) if copy)
+    blocks = [min(start + _BLOCK, queries) for start in range(0, queries, _BLOCK)]
+    pairs = sum(stop * (stop - before) for before, stop in zip((0, *blocks), blocks, strict=False))
+    return Saves(kept, (), (copies + batch * heads * pairs) * width, width=width)
 
 
 def _attend_by_products(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -208,18 +217,12 @@ def _attend_by_products(node: Node, operands: Sequence[Operand], outs: Sequence[
     kept = tuple(slot for slot in range(3) if not copied[slot])
     copies = sum(size for size, copy in zip(sizes, copied, strict=True) if copy)
     weights = _dropped(node) * batch * heads * queries * keys
-    return Saves(kept, (), (copies + weights) * _HALF + _lookup(node, operands, queries * keys), width=_HALF)
+    return Saves(kept, (), (copies + weights) * _HALF, width=_HALF)
 
 
 def _dropped(node: Node) -> int:
     """How often the probabilities are kept: with dropout also its factors, and what comes of both."""
     return 3 if node.attr("dropout") else 1
-
-
-def _lookup(node: Node, operands: Sequence[Operand], pairs: int) -> int:
-    """Bytes by which a learned bias finds its numbers again, and the mask."""
-    learned = any(operand.grad for operand in operands[3:])
-    return pairs * (_INDEX + (node.attr("mask") is not None)) if learned else 0
 
 
 def _is_fused(node: Node, operands: Sequence[Operand]) -> bool:
@@ -234,38 +237,7 @@ def _attend_by_matrices(node: Node, operands: Sequence[Operand], outs: Sequence[
     times = heads // operands[1].shape[2]
     copies = prod(operands[0].shape) + times * (prod(operands[1].shape) + prod(operands[2].shape))
     weights = _dropped(node) * batch * heads * queries * keys
-    lookup = _lookup(node, operands, queries * keys)
-    return Saves((), (), (copies + weights) * _FLOAT + lookup, width=operands[2].width)
-
-
-def _used(node: Node) -> frozenset[str]:
-    """Variables that the mask and the score of an attention depend on."""
-    programs = [program for program in (node.attr("mask"), node.attr("score")) if program is not None]
-    return frozenset[str]().union(*(variables_used(program) for program in programs))
-
-
-def _planes(node: Node, batch: int, heads: int) -> int:
-    """How many planes of queries by keys the tensor that is added to the scores has."""
-    used = _used(node)
-    return (batch if "b" in used else 1) * (heads if "h" in used else 1)
-
-
-def _attend_by_steps(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """In float32 for every pair: scores, exponentials, weights, what the score keeps; and a byte for the mask."""
-    (batch, queries, heads, _), keys = outs[0], operands[1].shape[1]
-    pairs = batch * heads * queries * keys
-    steps = 0 if node.attr("score") is None else len(kept_parts(node.attr("score").body, frozenset({"s"})))
-    masked = 0 if node.attr("mask") is None else _planes(node, batch, heads) * queries * keys
-    copied = slice(1, 3) if operands[0].shape[2] != operands[1].shape[2] or operands[0].width != _FLOAT else slice(0)
-    times = heads // operands[1].shape[2]
-    copies = sum(prod(operand.shape) for operand in operands[copied]) * times * _FLOAT
-    kept = (0,) if copies else (0, 1, 2)
-    return Saves(
-        kept,
-        (),
-        ((3 + steps) * pairs + 4 * batch * heads * queries) * _FLOAT + masked + copies,
-        width=operands[2].width,
-    )
+    return Saves((), (), (copies + weights) * _FLOAT, width=operands[2].width)
 
 
 def _additive_attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
