@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from tantra_dsl.diagnostics.core import Sink, SpecError
 from tantra_dsl.diagnostics.semantics import NoEffect
 from tantra_dsl.diff import compare, recipe
-from tantra_dsl.diff.account import Part, account
-from tantra_dsl.diff.closed import NONE, number
+from tantra_dsl.diff.account import account
+from tantra_dsl.diff.closed import NONE
 from tantra_dsl.diff.definitions import mentioned
 from tantra_dsl.diff.operations import Operation
+from tantra_dsl.diff.overrides import Members, Overrides, head, sayable
 from tantra_dsl.graph.hash import full_hash
 from tantra_dsl.semantics import extend
 from tantra_dsl.semantics.library import Unit
@@ -21,11 +22,10 @@ from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.format import format_text
 from tantra_dsl.syntax.parse import parse_source
 from tantra_dsl.syntax.source import Source
+from tantra_dsl.syntax.text import parse_expression
 
 if TYPE_CHECKING:
     from tantra_dsl.api import Spec
-
-Members = tuple[tree.Member, ...]
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,14 @@ class _Maker:
             operations = self.operations(start)
             if operations is None:
                 continue
-            sayable = [op for op in operations if _sayable(op)]
-            rest = list(dict.fromkeys(_head(op) for op in operations if op not in sayable))
+            plain = [op for op in operations if sayable(op)]
+            rest = list(dict.fromkeys(head(op) for op in operations if op not in plain))
             yield (*start, *self.recipe(operations))
             for widely in (False, True):
-                overrides = self.overrides([op for op in sayable if _head(op) not in rest], widely)
-                yield self.restated((*start, *overrides), rest, operations)
-            heads = dict.fromkeys(_head(op) for op in operations if _head(op) != "train")
+                chosen = [op for op in plain if head(op) not in rest]
+                members = Overrides(self.base, self.target, self.own, widely).members(chosen)
+                yield self.restated((*start, *members), rest, operations)
+            heads = dict.fromkeys(head(op) for op in operations if head(op) != "train")
             yield self.restated(start, list(heads), operations)
         yield self.everything()
 
@@ -172,49 +173,6 @@ class _Maker:
         changed = (m for m in self.wanted if isinstance(m, tree.Let) and m.name in known and known[m.name] != m)
         return tuple(tree.Entry(m.name, m.value) for m in changed)
 
-    def overrides(self, operations: Iterable[Operation], widely: bool) -> Members:
-        """Each operation as an override of its own path, or ``widely`` of the widest setting around it."""
-        found: dict[str, tree.Member] = {}
-        later: list[Operation] = []
-        for op in operations:
-            if op.path.startswith("train."):
-                continue
-            if "[" in op.path:
-                later.append(op)
-            elif op.kind == "repeat":
-                count = number(int(op.new or ""))
-                found[op.path] = tree.Entry(op.path, tree.Binary("of", count, tree.Name("same")))
-            else:
-                path, member = _override(op, widely)
-                found[path] = member
-        stacks = {op.path.split("[")[0] for op in later}
-        patterns = {name: tree.Entry(name, self.pattern(name, set(found), widely)) for name in sorted(stacks)}
-        rest = [member for path, member in found.items() if path not in patterns]
-        return (*patterns.values(), *rest)
-
-    def pattern(self, name: str, told: set[str], widely: bool) -> tree.Expr:
-        """The layers of the new model as changes of the old one's block; what is told of all layers is left out."""
-        old, new = self.base.root.stacks[name], self.target.root.stacks[name]
-        items = [self.layer(name, old.at(0), part, count, told, widely) for part, count in new.runs]
-        listed = items[0] if len(items) == 1 else tree.Tuple(tuple(items))
-        cycled = len(items) == 1 or new.count != sum(count for _, count in new.runs)
-        return tree.Binary("of", number(new.count), listed) if cycled else listed
-
-    def layer(self, name: str, old: Part, new: Part, count: int, told: set[str], widely: bool) -> tree.Expr:
-        """``same { attention.mask: causal } * 5``."""
-        found: dict[str, tree.Expr] = {}
-        for op in compare.parts(self.base, self.target, old, new):
-            if not _sayable(op):
-                continue
-            path, member = _override(op, widely)
-            if f"{name}.{path}" not in told:
-                found[path] = member.value if isinstance(member, tree.Entry) else NONE
-        same: tree.Expr = tree.Name("same")
-        if found:
-            arguments = tuple(tree.Argument(path, value) for path, value in found.items())
-            same = tree.Call(same, arguments, braces=True)
-        return tree.Binary("*", same, number(count)) if count > 1 else same
-
     def recipe(self, operations: Iterable[Operation]) -> Members:
         """Overrides of the recipe, or the whole section where only one model has one."""
         changed = [op for op in operations if op.path.startswith("train.")]
@@ -225,13 +183,18 @@ class _Maker:
             return (tree.Remove("train"),)
         if own is None:
             return (wanted,)
-        return tuple(_recipe_override(op, own, wanted) for op in _tops(changed))
+        return tuple(dict.fromkeys(_recipe_override(op, wanted) for op in changed))
 
     def restated(self, start: Members, heads: Sequence[str], operations: Sequence[Operation]) -> Members:
         """The keys ``heads`` as the new model has them, with everything that they mention."""
         chosen = [m for m in self.wanted if _name(m) in heads]
         names = {_name(m) for m in chosen}
         members = self.closure(chosen)
+        if any(isinstance(m, tree.Definition) and m not in self.own for m in members):
+            kept = members  # what extends a block must come after it
+        else:
+            kept = tuple(m for m in members if m not in self.own)
+        members = kept
         said = {_name(m) for m in members}
         removed = (tree.Remove(head) for head in heads if head not in names and head in {_name(m) for m in self.own})
         return (*(m for m in start if _name(m) not in said), *members, *removed, *self.recipe(operations))
@@ -251,7 +214,7 @@ class _Maker:
             for name in mentioned(pending.pop()) & own.keys() - taken.keys():
                 taken[name] = own[name]
                 pending.append(own[name])
-        return tuple(m for m in self.wanted if m not in self.own and (m in chosen or taken.get(_name(m)) is m))
+        return tuple(m for m in self.wanted if m in chosen or taken.get(_name(m)) is m)
 
     @cached_property
     def definitions(self) -> Members:
@@ -278,46 +241,17 @@ def _defined(spec: Spec) -> dict[str, tree.Member]:
     return {m.name: m for m in named if m.name and not (isinstance(m, tree.Definition) and m.kind == "model")}
 
 
-def _head(op: Operation) -> str:
-    """The key of the model that an operation is about."""
-    return op.path.split(".")[0].split("[")[0]
-
-
-def _sayable(op: Operation) -> bool:
-    """Whether an operation may be said as an override of its path."""
-    if not op.path or op.absolute or op.kind in ("rename", "move", "share"):
-        return False
-    if op.kind == "repeat":
-        return op.new is not None and op.new.replace("_", "").isdigit()
-    return op.value is not None or op.kind == "remove" or op.defaulted[1] or op.path.startswith("train.")
-
-
-def _override(op: Operation, widely: bool) -> tuple[str, tree.Member]:
-    """One override, by the path that it sets."""
-    if widely and op.wider:
-        path, value = op.wider[-1]
-        return path, tree.Entry(path, value)
-    if op.value is None:
-        return op.path, tree.Remove(op.path)
-    return op.path, tree.Entry(op.path, op.value)
-
-
-def _tops(operations: list[Operation]) -> list[Operation]:
-    return list({op.path: op for op in operations}.values())
-
-
-def _recipe_override(op: Operation, own: tree.Item, wanted: tree.Item) -> tree.Member:
-    """A key of the recipe as the new model's text has it; removed where it has it by default."""
+def _recipe_override(op: Operation, wanted: tree.Item) -> tree.Member:
+    """A key of the recipe as the new model's text has it; removed where it has none."""
+    assert isinstance(wanted.value, tree.Call)
     key = op.path.split(".")[1]
-    for section in (wanted,):
-        assert isinstance(section.value, tree.Call)
-        given = [a for a in section.value.arguments if a.name == key]
-        if given and len([a for a in section.value.arguments if (a.name or "").split(".")[0] == key]) == 1:
-            return tree.Entry(f"train.{key}", given[0].value)
-    from tantra_dsl.syntax.text import parse_expression
-
+    given = [a for a in wanted.value.arguments if (a.name or "").split(".")[0] == key]
+    if not given:
+        return tree.Remove(f"train.{key}")
+    if len(given) == 1 and given[0].name == key:
+        return tree.Entry(f"train.{key}", given[0].value)
     value = None if op.new is None else parse_expression(Source("patch", op.new), Sink())
-    return tree.Remove(f"train.{key}") if value is None else tree.Entry(op.path, value)
+    return tree.Entry(op.path, value if value is not None else NONE)
 
 
 def _section(members: Members) -> tree.Item | None:

@@ -93,7 +93,7 @@ class _Canon:
 
     def _body(self, body: Body) -> _BodyCanon:
         """Nodes numbered in the order in which the results need them, so that neither names nor places matter."""
-        nodes = {node.id: node for node in body.nodes}
+        nodes = {node.id: node for node in (body.nodes if self.names else self._exchanged(body))}
         order = list(_needed_order(nodes, self._roots(body)))
         numbers = {id: number for number, id in enumerate(order)}
         slots = {node.id: slot for slot, node in enumerate(body.inputs)}
@@ -103,6 +103,24 @@ class _Canon:
         taps = [refs.place(ref) for _, ref in body.taps]
         results = (*range(len(outputs)), *(len(outputs) + sorted(taps).index(place) for place in taps))
         return _BodyCanon(_sha(repr((lines, outputs, sorted(taps)))), refs, results)
+
+    def _exchanged(self, body: Body) -> Iterator[Node]:
+        """The nodes, with the operands of sums and products in an order that does not depend on the text."""
+        slots = {node.id: slot for slot, node in enumerate(body.inputs)}
+        known: dict[str, str] = {}
+        for node in body.nodes:
+            operands = [(known[ref.node], ref) for ref in node.inputs]
+            if node.op == "map" and _symmetric(node.attr("program")):
+                operands.sort(key=lambda pair: (pair[0], pair[1].out))
+            told = [(name, self._told(value)) for name, value in node.attrs if name not in ("name", "path", "init")]
+            read = [(digest, ref.out) for digest, ref in operands]
+            known[node.id] = _sha(repr((node.op, slots.get(node.id), list(map(_type, node.types)), told, read)))
+            yield replace(node, inputs=tuple(ref for _, ref in operands))
+
+    def _told(self, value: Attr) -> object:
+        if isinstance(value, tuple):
+            return [self._told(item) for item in value]
+        return self.bodies[value.key].digest if isinstance(value, BodyRef) else _attr(value, loose=True)
 
     def _roots(self, body: Body) -> Iterator[str]:
         """What a body is for: its results, then what later layers read, then weights that no result needs."""
@@ -134,8 +152,6 @@ class _Canon:
             return "stack", self._name(node), self._stack(node), inputs
         if node.op == "weight" and not self.names:
             return "weight", inputs, self._weight(refs.nodes[node.inputs[0].node], node.attr("path"))
-        if node.op == "map" and not self.names and _symmetric(node.attr("program")):
-            inputs = sorted(inputs)
         return node.op, inputs, [(name, _attr(value, not self.names)) for name, value in sorted(node.attrs)]
 
     def _weight(self, holder: Node, path: str) -> object:
