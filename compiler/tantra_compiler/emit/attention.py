@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from tantra_compiler.emit.expr import Expr, call, header, listing, quoted, sequence, statement
 from tantra_compiler.emit.formulas import Formula
-from tantra_compiler.emit.programs import capture_names, tensor_function
+from tantra_compiler.emit.programs import capture_names, named_parts, tensor_function
 from tantra_compiler.emit.whole import whole
 from tantra_dsl.masks import Aux, Interval, Spans
 from tantra_dsl.masks.attention import AttentionMeaning
@@ -19,6 +18,7 @@ from tantra_dsl.masks.tiles import TileTest
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Const, Program, Scalar
 
+_PIECE: Final = 96
 _COORDINATES: Final = ("b", "h", "q", "k")
 _TAKEN: Final = ("s", *_COORDINATES, "queries", "keys", "first", "last", "lengths", "fields", "places", "p",
                  "first_q", "last_q", "first_k", "last_k")  # fmt: skip
@@ -70,21 +70,15 @@ class _Written:
         self._mask()
         self._score()
         body = "\n\n\n".join(self.functions)
-        self.keywords["text"] = quoted(self._text())
+        self.keywords["text"] = _literal(self._text())
         digest = hashlib.blake2b(f"{body} {self.keywords['text']}".encode(), digest_size=6).hexdigest()
         made = call("AttentionProgram", quoted(f"{self.meaning.name}_{digest}"), **self.keywords)
         return [*self.functions, "\n".join(statement(f"{self.name} = ", made, 0))]
 
     def _text(self) -> str:
-        """The programs in the language itself, as JSON: what kernels are made from."""
-        described: dict[str, Any] = {}
-        for kind, program in (("mask", self.meaning.mask), ("score", self.meaning.score)):
-            if program is not None:
-                kinds = ["learned" if c.learned else "whole" if c.integer else "real" for c in program.captures]
-                names = [capture.name for capture in program.captures]
-                described[kind] = format_scalar(program.body, program.captures)
-                described[f"{kind}_captures"] = [list(pair) for pair in zip(names, kinds, strict=True)]
-        return json.dumps(described)
+        """The programs in the language itself: what kernels are made from."""
+        programs = (("mask", self.meaning.mask), ("score", self.meaning.score))
+        return " | ".join(_described(kind, program) for kind, program in programs if program is not None)
 
     def _function(self, end: str, write: Callable[[str], str]) -> str:
         name = self.claim(f"{self.meaning.name}_{end}")
@@ -196,6 +190,24 @@ class _Written:
         variables = {each: Expr(each) for each in _COORDINATES} | _LENGTHS
         formula = Formula(variables, [Expr(each) for each in self.captures], frozenset(_COORDINATES))
         parameters = tuple(f"{each}: Tensor" for each in (*_COORDINATES, *self.captures))
+        taken, lines = {*_COORDINATES, *self.captures}, list[str]()
+        for part in index:
+            lines += named_parts(formula, part, taken)
         places = sequence(*(formula.index_of(part) for part in index))
         result = statement("return ", places, 4)
-        return lambda name: "\n".join([*header(name, parameters, "tuple[Tensor, ...]"), *result])
+        return lambda name: "\n".join([*header(name, parameters, "tuple[Tensor, ...]"), *lines, *result])
+
+
+def _described(kind: str, program: Program) -> str:
+    """``mask [doc:whole] doc[b, q] == doc[b, k]``: the captures with what they hold, and the expression."""
+    kinds = ["learned" if each.learned else "whole" if each.integer else "real" for each in program.captures]
+    captures = " ".join(f"{each.name}:{held}" for each, held in zip(program.captures, kinds, strict=True))
+    return f"{kind} [{captures}] {format_scalar(program.body, program.captures)}"
+
+
+def _literal(text: str) -> Expr:
+    """A string literal, or pieces of it that fit a line, joined."""
+    if len(text) <= _PIECE:
+        return Expr(quoted(text))
+    pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+    return call('"".join', listing(*map(quoted, pieces)))

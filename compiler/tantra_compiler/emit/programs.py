@@ -78,7 +78,7 @@ def tensor_function(
     like = None if program.kind == "mask" else Expr(parameters[0])
     formula = Formula(variables, [Expr(name) for name in captures], whole, program.kind == "fn", like)
     head = header(name, (f"{each}: Tensor" for each in (*parameters, *captures)), returns)
-    lines = [*head, *_named_parts(formula, body, {*parameters, *captures})]
+    lines = [*head, *named_parts(formula, body, {*parameters, *captures})]
     result = _filled(body, parameters[-1], program.kind) if isinstance(body, Const) else formula.expr(body)
     return "\n".join([*lines, *statement("return ", result, 4)])
 
@@ -96,8 +96,11 @@ def _filled(body: Const, like: str, kind: str) -> Expr:
     return call("torch.full_like", like, value, **({"dtype": "torch.bool"} if kind == "mask" else {}))
 
 
-def _named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
-    """Lines that name what is used twice and, as long as the result does not fit a line, its largest part."""
+def named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
+    """Lines that name what is used twice in ``body`` and, as long as the rest does not fit a line, its largest part.
+
+    The names are put into ``taken``.
+    """
     lines: list[str] = []
 
     def bind(part: Scalar) -> None:

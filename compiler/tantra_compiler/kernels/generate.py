@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from tantra_compiler.kernels.attention.programs import MAX_NUMBERS
 from tantra_compiler.kernels.formula import TritonFormula
@@ -53,17 +53,19 @@ class ProgramSource:
 
 
 def meaning_of(text: str) -> AttentionMeaning:
-    """The attention that an emitted module describes by ``text``: JSON of mask, score and captures."""
-    described = json.loads(text)
-    return AttentionMeaning(_program("mask", described), _program("score", described))
+    """The attention that an emitted module describes by ``text``: ``mask [captures] ... | score [captures] ...``."""
+    programs = {program.kind: program for program in map(_program, text.split(" | ")) if program is not None}
+    return AttentionMeaning(programs.get("mask"), programs.get("score"))
 
 
-def _program(kind: Literal["mask", "score"], described: dict[str, Any]) -> Program | None:
-    if kind not in described:
+def _program(text: str) -> Program | None:
+    found = re.fullmatch(r"(mask|score) \[(.*?)\] (.*)", text)
+    if found is None:
         return None
-    written = described[f"{kind}_captures"]
-    captures = tuple(Capture(name, of == "learned", of == "whole") for name, of in written)
-    return Program(kind, (), parse_scalar(described[kind], captures), captures)
+    described = [each.rpartition(":") for each in found[2].split()]
+    captures = tuple(Capture(name, held == "learned", held == "whole") for name, _, held in described)
+    kind: Literal["mask", "score"] = "mask" if found[1] == "mask" else "score"
+    return Program(kind, (), parse_scalar(found[3], captures), captures)
 
 
 def generate(text: str) -> ProgramSource:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -184,9 +184,9 @@ def _attend_flops(q: Sequence[int], k: Sequence[int], v: Sequence[int], *rest: A
 def _attend_backward_flops(
     dout: Sequence[int], dlse: Any, q: Sequence[int], k: Sequence[int], *rest: Any, **_: Any
 ) -> int:
-    """Five products: the scores again, and the gradients of weights, values, queries and keys."""
+    """Four products: gradients of weights, values, queries and keys. The scores, made again, are not the model's."""
     batch, queries, heads, width = q
-    return 2 * batch * heads * queries * k[1] * (3 * width + 2 * dout[-1])
+    return 2 * batch * heads * queries * k[1] * (2 * width + 2 * dout[-1])
 
 
 def _attend_autocast(device: str) -> Callable[..., Any]:
@@ -245,7 +245,7 @@ def has_kernel(program: AttentionProgram, q: Tensor, k: Tensor, v: Tensor) -> bo
     return _kernel_builds(program.text, q.device, q.dtype, q.shape[-1], v.shape[-1])
 
 
-@cache
+@lru_cache(maxsize=256)
 def _kernel_builds(text: str, device: torch.device, dtype: torch.dtype, width: int, value_width: int) -> bool:
     try:
         from tantra_compiler.kernels.run import obstacle

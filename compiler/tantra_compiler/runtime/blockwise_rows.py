@@ -211,9 +211,8 @@ class BlockPiece:
             total = sums[site.capture]
             assert total is not None
             add_at_site(total, self._product(by_head, site.slope(s, *self.at, *captures)), self._index(site))
-        if program.score is None:
+        if program.score is None or program.slope is None:
             return gradient
-        assert program.slope is not None
         return self._product(by_head, program.slope(s, *self.at, *captures)).reshape(gradient.shape)
 
     def _index(self, site: Site) -> tuple[Tensor, ...]:

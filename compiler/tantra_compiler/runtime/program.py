@@ -39,7 +39,8 @@ class AttentionProgram:
     """The mask and the score of an attention, and what was derived from them.
 
     ``mask(b, h, q, k, *captures)`` is true where q may read k; ``score(s, b, h, q, k, *captures)`` is applied to
-    s = scale * (q . k) and ``slope`` is its derivative by s; ``sites`` are the learned elements that it reads.
+    s = scale * (q . k) and ``slope`` is its derivative by s, None where that is 1; ``sites`` are the learned elements
+    that it reads.
 
     ``key_spans(first, last, b, h, queries, keys, *captures)`` gives the spans that hold every key allowed to one of
     the query positions first..last; ``query_spans`` gives the same for key positions, in query positions.
