@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tantra_compiler.compile import pipeline
-from tantra_compiler.kernels.attention.configs import choose
+from tantra_compiler.kernels.attention.configs import Load, choose
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.base import Decision, Step, run_passes
 from tantra_compiler.passes.places import places
@@ -15,7 +15,6 @@ from tantra_dsl.graph.model import Body, Graph, Node
 TARGETS = ("cpu", "sm_80", "sm_90", "sm_100", "gfx942")
 """What a model can be asked about: the CPU, NVIDIA's chips by compute capability, AMD's MI300."""
 
-_MASK_CLASS = {"all": "full", "none": "interval", "dense": "intervals", "tested": "test"}
 _BYTES = 2
 
 
@@ -55,8 +54,9 @@ def _attend(body: Body, node: Node, target: str) -> Decision:
     obstacle = _obstacle(width, value_width)
     if obstacle is not None:
         return Decision(node.id, "attend", "reference", obstacle)
-    kind = _MASK_CLASS.get(plan.kind, plan.kind)
-    config = choose(target, "forward", _BYTES, width, value_width, kind)
+    plain = node.attr("score") is None and plan.kind in ("all", "interval")
+    load: Load = "dropout" if node.attr("dropout") else "plain" if plain else "rich"
+    config = choose(target, "forward", _BYTES, width, value_width, load)
     tiles = f"tiles of {config.block_m} x {config.block_n}, {config.warps} warps, {config.stages} stages in bfloat16"
     return Decision(node.id, "attend", "triton", f"{choice.reason}; {tiles}")
 

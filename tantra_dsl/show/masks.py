@@ -70,7 +70,7 @@ def mask_views(graph: Graph, seq: int | None = None) -> list[MaskView]:
 
 
 def _attention(graph: Graph) -> Iterator[Node]:
-    for key in reversed(bottom_up(graph)):
+    for key in bottom_up(graph):
         yield from (node for node in graph.bodies[key].nodes if node.op in ("attend", "additive_attend"))
 
 
