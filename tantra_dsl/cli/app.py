@@ -258,10 +258,12 @@ def diff_specs(
 
     The exit status is 2 where a spec cannot be read or has mistakes.
     """
+    if git:
+        from tantra_dsl.cli.driver import git_diff
+
+        return git_diff(specs, form=form.value, seq=seq)
     from tantra_dsl.cli import comparing
 
-    if git:
-        return comparing.git_diff(specs, form=form.value, seq=seq)
     return comparing.diff_specs(specs, form=form.value, seq=seq, exit_code=exit_code, only=only and only.value)
 
 

@@ -14,7 +14,7 @@ from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from tantra_dsl.api import Spec
-    from tantra_dsl.diff.diff import Diff
+    from tantra_dsl.diff.report import Diff
 
 DIFFERENT = 1
 ERROR = 2
@@ -37,18 +37,19 @@ def diff_specs(
 
 
 def _tell(before: Spec, after: Spec, *, form: str, seq: int | None, exit_code: bool, only: str | None) -> int:
-    from tantra_dsl.diff.diff import diff
+    from tantra_dsl.diff.report import diff
 
     found = diff(before, after, seq=seq)
     shown = found.only(only) if only is not None else found
-    sys.stdout.write(_rendered(shown, form, before, after))
+    sys.stdout.write(rendered(shown, form, before, after))
     return DIFFERENT if exit_code and found.verdict == "function" else FINE
 
 
-def _rendered(found: Diff, form: str, before: Spec, after: Spec) -> str:
+def rendered(found: Diff, form: str, before: Spec, after: Spec) -> str:
+    """A diff in one of the forms ``text``, ``json`` and ``markdown``."""
     if form == "json":
-        from tantra_dsl.diff.document import render
-        from tantra_dsl.diff.patch import patch
+        from tantra_dsl.diff.documents import render
+        from tantra_dsl.diff.patches import patch
 
         return render(found, None if found.empty else patch(before, after).text)
     if form == "markdown":
@@ -85,7 +86,7 @@ def patch_spec(before: str, after: str, output: Path | None) -> int:
     except OSError as error:
         return complain(describe(error), ERROR)
     from tantra_dsl.cli.rewrite import write_text
-    from tantra_dsl.diff.patch import patch
+    from tantra_dsl.diff.patches import patch
 
     write_text(patch(*sides, _used(sides[0], output)).text, output)
     return FINE
@@ -102,56 +103,8 @@ def _used(before: Spec, output: Path | None) -> str | None:
 def explain_path(spec: str, path: str, sets: Sequence[str]) -> int:
     """Print where a value of a spec comes from; the exit status."""
     import tantra_dsl
-    from tantra_dsl.diff.explain import explain, text
+    from tantra_dsl.diff.origins import explain, text
 
     loaded = tantra_dsl.load(spec, sets=sets) if sets else load(spec)
     sys.stdout.write(text(explain(loaded, path)))
     return FINE
-
-
-def git_diff(arguments: Sequence[str], *, form: str, seq: int | None) -> int:
-    """Answer as git's external diff driver: ``PATH OLD-FILE OLD-HEX OLD-MODE NEW-FILE NEW-HEX NEW-MODE``.
-
-    What cannot be compared as models is said in a line; git goes on with the next file.
-    """
-    if len(arguments) not in (7, 9):
-        return complain("--git takes what git gives to a diff driver: seven arguments, or nine", USAGE)
-    path, old, new = arguments[0], arguments[1], arguments[4]
-    shown = arguments[7] if len(arguments) == 9 else path
-    print(f"diff --tantra a/{path} b/{shown}")
-    absent = [name for name in (old, new) if name == os.devnull]
-    if absent:
-        print("a new spec" if old == os.devnull else "the spec is removed")
-        return FINE
-    try:
-        sides = [_beside(file, path) for file in (old, new)]
-        _tell(sides[0], sides[1], form=form, seq=seq, exit_code=False, only=None)
-    except SpecError as error:
-        report(error.diagnostics)
-        print("no diff of models: see the mistakes above")
-    return FINE
-
-
-def _beside(file: str, path: str) -> Spec:
-    """A version of ``path`` that git put into ``file``, with the files that it uses as they are now.
-
-    Raises SpecError.
-    """
-    from tantra_dsl.api import spec_of
-    from tantra_dsl.diagnostics.core import Sink
-    from tantra_dsl.semantics.library import Reader
-    from tantra_dsl.syntax.read import read_source
-    from tantra_dsl.syntax.source import Source
-
-    sink = Sink()
-    source = read_source(Path(file), sink)
-    unit = None
-    if source is not None:
-        there = Path(path).resolve()
-        language = "yaml" if path.endswith((".yaml", ".yml")) else "text"
-        unit = Reader(sink).take(Source(path, source.text, language), there, there.parent)
-    if unit is None or sink.errors:
-        raise SpecError(sink.sorted())
-    spec = spec_of(unit, "", (), sink)
-    spec.graph()
-    return spec

@@ -42,7 +42,9 @@ def at_revision(revision: str, path: str, model: str = "") -> Spec:
         root = Path(folder)
         tree.write(tree.path, root)
         own = root / tree.path.name
-        unit = Reader(sink).read(own, shown=f"{revision}:{tree.path}")
+        # Beside `HEAD:./x.tantra` lies `HEAD:./y.tantra`; without the folder, what it uses would lose the revision.
+        shown = f"{tree.path}" if tree.path.parent.parts else f"./{tree.path}"
+        unit = Reader(sink).read(own, shown=f"{revision}:{shown}")
         if unit is None or sink.errors:
             raise SpecError(sink.sorted())
         return spec_of(unit, model, (), sink)

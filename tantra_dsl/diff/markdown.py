@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tantra_dsl.diff.diff import VERDICTS, Diff
 from tantra_dsl.diff.operations import Operation, place
+from tantra_dsl.diff.report import VERDICTS, Diff
 from tantra_dsl.diff.weights import Tensor
 from tantra_dsl.diff.wording import (
     FATES,
@@ -15,6 +15,7 @@ from tantra_dsl.diff.wording import (
     figure,
     part_rows,
     shape_text,
+    sides,
     tensors_text,
     title,
 )  # fmt: skip
@@ -57,7 +58,7 @@ def _costs(found: Diff) -> Iterator[str]:
     rows = [
         [LABELS[c.name], figure(c.name, c.old.value), figure(c.name, c.new.value), delta_text(c)] for c in costs.figures
     ]
-    yield from _table(["", _plain(found.before.name), _plain(found.after.name), "change"], rows, "lrrr")
+    yield from _table(["", *map(_plain, sides(found)), "change"], rows, "lrrr")
     parts = part_rows(costs)
     if parts:
         yield from ("", "<details><summary>By part</summary>", "")

@@ -85,7 +85,7 @@ def _field(value: Any, key: Key) -> str:
 def _told(entry: Key | Menu, value: Any) -> str | None:
     """A value of a key as an author would write it; None for nothing."""
     if value is None:
-        return None
+        return None if entry.default == "none" else entry.default
     if isinstance(value, DataSource):
         return _data(value)
     if isinstance(entry, Menu) and not isinstance(value, str):

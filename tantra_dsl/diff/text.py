@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tantra_dsl.diagnostics.render import printable
-from tantra_dsl.diff.diff import VERDICTS, Diff
 from tantra_dsl.diff.operations import Operation, place
+from tantra_dsl.diff.report import VERDICTS, Diff
 from tantra_dsl.diff.weights import Tensor
 from tantra_dsl.diff.wording import (
     FATES,
@@ -17,6 +17,7 @@ from tantra_dsl.diff.wording import (
     figure,
     part_rows,
     shape_text,
+    sides,
     tensors_text,
     title,
 )  # fmt: skip
@@ -69,7 +70,7 @@ def _operation(op: Operation, paint: _Paint) -> list[str]:
 
 def _costs(found: Diff, paint: _Paint) -> list[str]:
     costs = found.costs
-    rows = [["", found.before.name, found.after.name, ""]]
+    rows = [["", *sides(found), ""]]
     rows += [
         [LABELS[c.name], figure(c.name, c.old.value), figure(c.name, c.new.value), delta_text(c)] for c in costs.figures
     ]

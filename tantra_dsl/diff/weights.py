@@ -9,7 +9,7 @@ from typing import Literal
 
 from tantra_dsl.diff.which import which
 from tantra_dsl.graph.model import Body, Graph, Init, Node
-from tantra_dsl.graph.paths import owns_body, weight_shape
+from tantra_dsl.graph.paths import owns_body, used_bodies, weight_shape
 from tantra_dsl.graph.stacks import Layers
 
 Fate = Literal["loads", "renamed", "reshaped", "new", "dropped"]
@@ -113,22 +113,21 @@ class _Weights:
 
     def _stack(self, old: Node, new: Node) -> list[Tensor]:
         """Tensors of layers, those of one name and fate in a pattern of layers together."""
+        sides = _homes(old), _homes(new)
         found: dict[Tensor, list[int]] = {}
-        sides = Layers(old), Layers(new)
-        counts = [
-            1 if node.attr("shared") and len(set(_keys(node))) == 1 else node.attr("count") for node in (old, new)
-        ]
-        for index in range(max(counts)):
-            for tensor in self._layer(index, counts, sides):
-                found.setdefault(tensor, []).append(index)
-        return [_in_layers(tensor, layers, max(counts)) for tensor, layers in found.items()]
+        for (a, b), chosen in _places(*sides).items():
+            for tensor in self._layer(a, b):
+                found.setdefault(tensor, []).extend(chosen)
+        count = 1 + max(max(side) for side in sides)
+        return [_in_layers(tensor, layers, count) for tensor, layers in found.items()]
 
-    def _layer(self, index: int, counts: list[int], sides: tuple[Layers, Layers]) -> list[Tensor]:
-        if index >= counts[0]:
-            return self._lone(self.after, sides[1].at(index), "new")
-        if index >= counts[1]:
-            return self._lone(self.before, sides[0].at(index), "dropped")
-        return self._known(self.before.bodies[sides[0].at(index)], self.after.bodies[sides[1].at(index)])
+    def _layer(self, old: str, new: str) -> list[Tensor]:
+        """Tensors of a layer with body ``old`` in the one model and ``new`` in the other; empty where it has none."""
+        if not old:
+            return self._lone(self.after, new, "new")
+        if not new:
+            return self._lone(self.before, old, "dropped")
+        return self._known(self.before.bodies[old], self.after.bodies[new])
 
     def _lone(self, graph: Graph, key: str, fate: Fate) -> list[Tensor]:
         if (key, fate) not in self.known:
@@ -143,8 +142,20 @@ def _comparable(old: Node, new: Node) -> bool:
     return "param" not in (old.op, new.op) and (old.op == "stack") == (new.op == "stack")
 
 
-def _keys(stack: Node) -> list[str]:
-    return [ref.key for ref, _ in stack.attr("runs")]
+def _homes(stack: Node) -> dict[int, str]:
+    """The layers that hold weights of their own, with their bodies: all of them, or the first of each kind."""
+    layers = Layers(stack)
+    if stack.attr("shared"):
+        return {layers.first(key): key for key in used_bodies(stack)}
+    return {index: layers.at(index) for index in range(layers.count)}
+
+
+def _places(old: dict[int, str], new: dict[int, str]) -> dict[tuple[str, str], list[int]]:
+    """The layers by the bodies that they have in both models; an empty one where a model has no such layer."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for index in sorted(old.keys() | new.keys()):
+        found.setdefault((old.get(index, ""), new.get(index, "")), []).append(index)
+    return found
 
 
 def _holders(body: Body) -> dict[str, Node]:
@@ -158,12 +169,13 @@ def _alone(graph: Graph, node: Node, name: str, fate: Fate) -> Iterator[Tensor]:
         shape = weight_shape(node)
         yield Tensor(fate, name, shape if fate == "dropped" else None, shape if fate == "new" else None)
     elif node.op == "stack":
-        layers, found = Layers(node), dict[Tensor, list[int]]()
-        for index in range(node.attr("count")):
-            for tensor in _all(graph, graph.bodies[layers.at(index)], fate):
-                found.setdefault(tensor, []).append(index)
-        for tensor, chosen in found.items():
-            yield _in_layers(tensor, chosen, node.attr("count")).under(name)
+        homes = _homes(node)
+        found: dict[Tensor, list[int]] = {}
+        for (key, _), chosen in _places(homes, {}).items():
+            for tensor in _all(graph, graph.bodies[key], fate):
+                found.setdefault(tensor, []).extend(chosen)
+        for tensor, layers in found.items():
+            yield _in_layers(tensor, layers, 1 + max(homes)).under(name)
     else:
         yield from (tensor.under(name) for tensor in _all(graph, graph.body_of(node), fate))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tantra_dsl.diff.costs import Change, Costs
-from tantra_dsl.diff.diff import Diff
 from tantra_dsl.diff.operations import Concern, Operation
+from tantra_dsl.diff.report import Diff
 from tantra_dsl.diff.weights import Fate, Tensor
 from tantra_dsl.show.units import byte_text, count_text, flop_text
 
@@ -85,6 +85,12 @@ def title(found: Diff) -> str:
     if found.before.source == found.after.source:
         return found.before.name
     return f"{found.before.source} -> {found.after.source}"
+
+
+def sides(found: Diff) -> tuple[str, str]:
+    """Headings for the two models."""
+    names = found.before.name, found.after.name
+    return names if names[0] != names[1] else ("before", "after")
 
 
 def part_rows(costs: Costs) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tantra_dsl
-from tantra_dsl.diff.diff import Diff, diff
+from tantra_dsl.diff.report import Diff, diff
 
 SMALL = """\
 model small {

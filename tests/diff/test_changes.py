@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import tantra_dsl
-from tantra_dsl.diff.diff import diff
 from tantra_dsl.diff.operations import place
+from tantra_dsl.diff.report import diff
 from tests.diff.conftest import SMALL, between, edited, told
 
 OWN = """

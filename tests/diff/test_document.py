@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 import tantra_dsl
-from tantra_dsl.diff.diff import diff
-from tantra_dsl.diff.document import document, render
-from tantra_dsl.diff.patch import applied, patch
+from tantra_dsl.diff.documents import document, render
+from tantra_dsl.diff.patches import applied, patch
+from tantra_dsl.diff.report import diff
 from tantra_dsl.resources import grammars_path
 
 SCHEMA: dict[str, Any] = json.loads((grammars_path() / "diff.schema.json").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tantra_dsl
-from tantra_dsl.diff.diff import diff
+from tantra_dsl.diff.report import diff
 from tests.diff.conftest import SMALL, between, edited
 
 SAME = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import tantra_dsl
-from tantra_dsl.diff.diff import diff
-from tantra_dsl.diff.patch import applied, patch
+from tantra_dsl.diff.patches import applied, patch
+from tantra_dsl.diff.report import diff
 from tests.diff.conftest import SMALL, edited
 from tests.diff.test_changes import OWN, SUBLAYERS
 

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 
 import tantra_dsl
 from tantra_dsl.api import Spec
-from tantra_dsl.diff.diff import diff
 from tantra_dsl.diff.operations import Operation
-from tantra_dsl.diff.patch import applied, patch
+from tantra_dsl.diff.patches import applied, patch
+from tantra_dsl.diff.report import diff
 from tests.diff.random_specs import KNOBS, Model, Spelling, changed, changes, models, spellings, text
 
 SLOW = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])

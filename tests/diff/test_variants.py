@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import tantra_dsl
-from tantra_dsl.diff.diff import Diff, diff
+from tantra_dsl.diff.report import Diff, diff
 from tests.diff.conftest import told
 
 MISTRAL = """

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from tantra_dsl.diff.costs import Costs, PartChange
-from tantra_dsl.diff.diff import Diff
 from tantra_dsl.diff.operations import Operation, place
+from tantra_dsl.diff.report import Diff
 from tantra_dsl.diff.weights import Tensor
 
 SCHEMA = 1

@@ -70,12 +70,15 @@ def explain(spec: Spec, path: str) -> list[Origin]:
 def _origin(found: _Found, before: list[tuple[str, list[_Found]]], facts: Scope) -> Origin:
     lines = [_line(found.span, "sets it" if found.given else "is the default")]
     seen = {found.span}
-    for name, others in before:
-        for other in (o for o in others if o.path == found.path or len(others) == 1):
-            if other.span not in seen:
-                seen.add(other.span)
-                said = "set it to" if other.given else "by default"
-                lines.append(_line(other.span, f"{said} {other.value} in {name}; overridden"))
+    others = [(name, o) for name, listed in before for o in listed if o.path == found.path or len(listed) == 1]
+    for name, other in others:
+        if other.given and other.span not in seen:
+            seen.add(other.span)
+            lines.append(_line(other.span, f"set it to {other.value} in {name}; overridden"))
+    default = next((other for _, other in others if not other.given and other.span not in seen), None)
+    if default is not None:
+        seen.add(default.span)
+        lines.append(_line(default.span, f"is the default, {default.value}; overridden"))
     closed = found.closed
     if closed is not None and closed.source is not None:
         lines += _behind(*closed.source, facts, seen, 0)
