@@ -20,7 +20,7 @@ from tantra_compiler.runtime import blockwise_plan
 from tantra_compiler.runtime.attention import coordinates
 from tantra_compiler.runtime.blockwise import backward_blocks, forward_blocks
 from tantra_compiler.runtime.blockwise_fused import fits_fused_kernel
-from tantra_compiler.runtime.blockwise_plan import AttentionLengths, query_blocks
+from tantra_compiler.runtime.blockwise_plan import AttentionLengths, visited_blocks
 from tantra_compiler.runtime.blockwise_rows import BlockwiseProblem
 from tantra_compiler.runtime.program import EMPTY_LSE, AttentionProgram, Span
 from tantra_compiler.runtime.reference import reference
@@ -270,7 +270,7 @@ def test_nothing_grows_with_the_square_of_the_length(mask: str, monkeypatch: pyt
 
 def test_only_what_the_mask_allows_is_visited() -> None:
     lengths = AttentionLengths(batch=1, queries=4096, keys=4096, heads=8, kv_heads=8)
-    found = list(query_blocks(window(256).program, lengths, ()))
+    found = list(visited_blocks(window(256).program, lengths, ()))
     columns = {block.rows: sum(piece.width for piece in block.pieces) for block in found}
     visited = sum((rows[1] - rows[0]) * width for rows, width in columns.items())
     assert visited <= 1.6 * 4096 * 256

@@ -68,7 +68,7 @@ class QueryBlock:
     pieces: tuple[KeyPiece, ...]
 
 
-def query_blocks(
+def visited_blocks(
     program: AttentionProgram, lengths: AttentionLengths, captures: Captures, whole_rows: bool = False
 ) -> Iterator[QueryBlock]:
     """All blocks of an attention, each query row of each head in exactly one.

@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.blockwise_plan import AttentionLengths, KeyPiece, QueryBlock, Range, query_blocks
+from tantra_compiler.runtime.blockwise_plan import AttentionLengths, KeyPiece, QueryBlock, Range, visited_blocks
 from tantra_compiler.runtime.philox import keep_weights
 from tantra_compiler.runtime.program import AttentionProgram, Captures, Site
 
@@ -42,8 +42,10 @@ class BlockwiseProblem:
         return torch.promote_types(self.q.dtype, torch.float32)
 
     def blocks(self, whole_rows: bool = False) -> Iterator[BlockRows]:
-        """All query rows, block by block; see ``query_blocks``."""
-        return (BlockRows(self, block) for block in query_blocks(self.program, self.lengths, self.captures, whole_rows))
+        """All query rows, block by block; see ``visited_blocks``."""
+        return (
+            BlockRows(self, block) for block in visited_blocks(self.program, self.lengths, self.captures, whole_rows)
+        )
 
 
 @dataclass(frozen=True)
