@@ -38,7 +38,9 @@ def same_stops(field: Tensor) -> Tensor:
 def first_place(holds: Tensor) -> Tensor:
     """The first place at which ``holds`` [batch, keys] is true, else the length; [batch], int32."""
     places = torch.arange(holds.shape[1], device=holds.device, dtype=torch.int32)
-    return torch.where(holds, places, holds.shape[1]).amin(1) if holds.shape[1] else places.expand(holds.shape[0])
+    if not holds.shape[1]:
+        return torch.zeros(holds.shape[0], device=holds.device, dtype=torch.int32)
+    return torch.where(holds, places, holds.shape[1]).amin(1)
 
 
 def end_of_places(holds: Tensor) -> Tensor:
