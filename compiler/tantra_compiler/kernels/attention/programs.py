@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from tantra_compiler.kernels.attention.arguments import NUMBERS, STRIDES
+from tantra_compiler.kernels.attention.configs import Load
 
 JitFunction = Any  # triton.runtime.JITFunction, or InterpretedFunction in the interpreter
-MaskClass = Literal["full", "interval", "intervals", "test"]
 
 MAX_INTERVALS = 3
 MAX_STRIDES = len(STRIDES)
@@ -31,9 +31,9 @@ class Site:
     per_pair: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Programs:
-    """The jit functions of one attention; None where there is nothing to do.
+    """The jit functions of one attention; None where there is nothing to do. Compared by identity: keep and reuse it.
 
     Every function ends with (queries, keys, captures, strides, numbers). ``mask(b, h, q, k, ...)`` is the truth of a
     pair, ``score(s, b, h, q, k, ...)`` its score in float32 and ``slope`` the derivative of that by s. Both are called
@@ -60,13 +60,10 @@ class Programs:
     by_h: bool = True
 
     @property
-    def mask_class(self) -> MaskClass:
-        """Which form of the loops the kernels take: what decides their registers, and so their configuration."""
-        if self.tile_test is not None:
-            return "test"
-        if self.mask is None:
-            return "full"
-        return "interval" if max(self.key_intervals, self.query_intervals) == 1 else "intervals"
+    def load(self) -> Load:
+        """How much the kernels hold besides the products, which decides their configuration."""
+        several = max(self.key_intervals, self.query_intervals) > 1
+        return "rich" if self.score is not None or self.tile_test is not None or several else "plain"
 
 
 class Unsupported(ValueError):

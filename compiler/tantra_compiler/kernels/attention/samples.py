@@ -117,9 +117,11 @@ def table_place(b, h, q, k, queries, keys, captures, strides, numbers):
 
 
 FULL = Programs()
-CAUSAL = Programs(causal, key_spans=causal_keys, query_spans=causal_queries)
-DOCUMENTS = Programs(documents, None, None, documents_keys, documents_queries, key_intervals=3, query_intervals=3)
-STRIDED = Programs(strided, None, None, causal_keys, causal_queries, strided_test)
+CAUSAL = Programs(causal, key_spans=causal_keys, query_spans=causal_queries, by_h=False)
+DOCUMENTS = Programs(
+    documents, None, None, documents_keys, documents_queries, key_intervals=3, query_intervals=3, by_h=False
+)
+STRIDED = Programs(strided, None, None, causal_keys, causal_queries, strided_test, by_h=False)
 SCORED = Programs(
     documents,
     capped,
@@ -129,6 +131,7 @@ SCORED = Programs(
     sites=(Site(2, rate_place, rate_slope, per_pair=False),),
     key_intervals=3,
     query_intervals=3,
+    by_h=False,
 )
 TABLE = Programs(
     documents,
@@ -139,5 +142,6 @@ TABLE = Programs(
     sites=(Site(2, table_place, table_slope),),
     key_intervals=3,
     query_intervals=3,
+    by_h=False,
 )
 CAPTURES = ("*i32", "*i32", "*fp32")
