@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tantra_dsl.diagnostics.core import SpecError
 from tantra_dsl.diagnostics.semantics import UnknownPath
 from tantra_dsl.diff.account import Account, Layers, Part, account
+from tantra_dsl.diff.bases import bases, blocks
 from tantra_dsl.diff.closed import SIBLING, Closed
 from tantra_dsl.diff.operations import place
 from tantra_dsl.diff.recipe import value_at
@@ -18,6 +19,7 @@ from tantra_dsl.diff.which import which
 from tantra_dsl.semantics.model import FACTS
 from tantra_dsl.semantics.scope import Scope
 from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.flat import flat
 from tantra_dsl.syntax.source import Source, Span
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class _Found:
     span: Span
     given: bool
     closed: Closed | None = None
+    inherited: tuple[tuple[str, tree.Expr, Span], ...] = ()
 
 
 def explain(spec: Spec, path: str) -> list[Origin]:
@@ -75,8 +78,12 @@ def _origin(found: _Found, before: list[tuple[str, list[_Found]]], facts: Scope)
         if other.given and other.span not in seen:
             seen.add(other.span)
             lines.append(_line(other.span, f"set it to {other.value} in {name}; overridden"))
+    for name, expr, span in found.inherited:
+        if span not in seen:
+            seen.add(span)
+            lines.append(_line(span, f"set it to {flat(expr)} in block {name}; overridden"))
     default = next((other for _, other in others if not other.given and other.span not in seen), None)
-    if default is not None:
+    if found.given and default is not None:
         seen.add(default.span)
         lines.append(_line(default.span, f"is the default, {default.value}; overridden"))
     closed = found.closed
@@ -196,8 +203,14 @@ class _Search:
         if index is not None:
             if index >= stack.count:
                 raise _missing(self.model.spec, self.path, f"layer {index}", ())
-            return self._part(stack.at(index), rest, f"{path}[{index}]")
+            return [_placed(item, f"{path}[{index}]", "") for item in self._layer(stack.at(index), rest)]
         return self._each(stack, rest, path)
+
+    def _layer(self, part: Part, rest: list[str]) -> list[_Found]:
+        """What a layer has, with what the blocks that its own extends say of it."""
+        known = blocks(self.model.spec)
+        inherited = tuple(bases(known, part.name, rest))
+        return [replace(item, inherited=inherited) for item in self._part(part, rest, "")]
 
     def _each(self, stack: Layers, rest: list[str], path: str) -> list[_Found]:
         """What the layers have, once for each set of layers that have it from the same line."""
@@ -208,7 +221,7 @@ class _Search:
         for layer in range(stack.count):
             part = stack.at(layer)
             try:
-                found = kinds[id(part)] = kinds.get(id(part)) or self._part(part, rest, "")
+                found = kinds[id(part)] = kinds.get(id(part)) or self._layer(part, rest)
             except SpecError as error:
                 wrong, kinds[id(part)] = error, []
                 continue
@@ -262,7 +275,7 @@ class _Search:
 
 def _placed(found: _Found, path: str, layers: str) -> _Found:
     prefix = f"{path}[{layers}]" if layers else path
-    return _Found(f"{prefix}.{found.path}", found.value, found.span, found.given, found.closed)
+    return replace(found, path=f"{prefix}.{found.path}")
 
 
 def text(origins: list[Origin]) -> str:

@@ -93,6 +93,15 @@ def test_layers_that_differ_are_told_apart() -> None:
     }
 
 
+def test_what_a_block_inherits_is_in_the_chain() -> None:
+    found = {item.value: item for item in explain(tantra_dsl.load("gemma3_4b"), "layers.attention.mask")}
+    assert [line.role for line in found["causal"].lines] == [
+        "sets it",
+        "set it to causal and window(1024) in block local; overridden",
+    ]
+    assert [line.role for line in found["causal and window(1024)"].lines] == ["sets it"]
+
+
 def test_one_layer() -> None:
     (found,) = explain(tantra_dsl.load("gemma3_4b"), "layers[5].attention.position.theta")
     assert (found.path, found.value) == ("layers[5].attention.position.theta", "1_000_000")
