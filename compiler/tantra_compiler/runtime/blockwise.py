@@ -2,7 +2,8 @@
 
 Shapes are those of ``attention.py``. Scores exist for one block at a time, small enough for the cache; the backward
 pass computes them again from the log-sum-exp (Dao et al. 2022). Where a program has no score and no dropout, torch's
-kernel takes the blocks. The order of all sums is fixed: results repeat exactly.
+kernel takes the blocks of float32. In bfloat16 scores and sums are float32, and weights are rounded for products.
+The order of all sums is fixed: results repeat exactly.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def _attended_rows(rows: BlockRows, buffers: BlockBuffers) -> tuple[Tensor, Tens
         total = weights.sum(-1, keepdim=True)
         if problem.dropout:
             weights *= here.dropped()
-        sums = torch.bmm(weights, rows.of_keys(problem.v, piece).to(problem.wide))
+        values = rows.of_keys(problem.v, piece).to(problem.narrow)
+        sums = torch.bmm(weights.to(problem.narrow), values).to(problem.wide)
         if found is not None:
             shrink = ((found[0] - top) * _LOG2_E).exp2_()
             total.addcmul_(found[1], shrink)
@@ -217,13 +219,14 @@ class BlockwiseBackward:
             dropped = here.dropped()
             dweights *= dropped
             kept = weights * dropped
-        self._add_keys(here, self.dv, kept, dout)
-        dscores = here.through_score(dweights.sub_(delta).mul_(weights), raw, self.dcaptures)
-        dq.baddbmm_(dscores, rows.of_keys(problem.k, here.piece).to(problem.wide))
-        self._add_keys(here, self.dk, dscores, queries)
+        self._add_keys(here, self.dv, kept.to(problem.narrow), rows.of_queries(self.dout))
+        dscores = here.through_score(dweights.sub_(delta).mul_(weights), raw, self.dcaptures).to(problem.narrow)
+        dq += torch.bmm(dscores, rows.of_keys(problem.k, here.piece).to(problem.narrow))
+        self._add_keys(here, self.dk, dscores, rows.of_queries(problem.q), problem.scale)
 
-    def _add_keys(self, here: BlockPiece, into: Tensor, left: Tensor, right: Tensor) -> None:
-        """Add left^T right to the keys of a piece."""
+    def _add_keys(self, here: BlockPiece, into: Tensor, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
+        """Add scale * left^T right to the keys of a piece."""
         shape = (here.rows.pairs, here.piece.width, right.shape[-1])
-        product = self.buffers.take("columns", shape, here.rows.problem.wide)
-        here.rows.add_keys(into, here.piece, torch.bmm(left.transpose(1, 2), right, out=product))
+        product = self.buffers.take(f"columns {shape[-1]}", shape, left.dtype)
+        torch.bmm(left.transpose(1, 2), right.to(left.dtype), out=product)
+        here.rows.add_keys(into, here.piece, product, scale)

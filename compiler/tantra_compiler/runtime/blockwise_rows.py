@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -40,6 +40,11 @@ class BlockwiseProblem:
     def wide(self) -> torch.dtype:
         """float32, or float64 where the inputs are."""
         return torch.promote_types(self.q.dtype, torch.float32)
+
+    @cached_property
+    def narrow(self) -> torch.dtype:
+        """What weights and their gradients are rounded to before products: bfloat16 where inputs and chip have it."""
+        return self.q.dtype if self.q.dtype is torch.bfloat16 and has_bfloat16_products() else self.wide
 
     def blocks(self, whole_rows: bool = False) -> Iterator[BlockRows]:
         """All query rows, block by block; see ``visited_blocks``."""
@@ -113,13 +118,13 @@ class BlockRows:
         """Write the block of ``into`` [batch, heads, queries]."""
         into[slice(*self.block.batch), slice(*self.heads), slice(*self.block.rows)] = column.view(self.shape)
 
-    def add_keys(self, into: Tensor, piece: KeyPiece, columns: Tensor) -> None:
-        """Add to the keys of a piece in ``into`` [batch, keys, kv_heads, width]."""
+    def add_keys(self, into: Tensor, piece: KeyPiece, columns: Tensor, scale: float = 1.0) -> None:
+        """Add scale * columns to the keys of a piece in ``into`` [batch, keys, kv_heads, width]."""
         batch, kv_heads = slice(*self.block.batch), slice(*self.block.kv_heads)
         added = columns.view(self.shape[0], -1, piece.width, columns.shape[-1]).transpose(1, 2)
         start = 0
         for lo, hi in piece.parts:
-            into[batch, lo:hi, kv_heads].add_(added[:, start : start + hi - lo])
+            into[batch, lo:hi, kv_heads].add_(added[:, start : start + hi - lo], alpha=scale)
             start += hi - lo
 
     def by_head(self, s: Tensor) -> Tensor:
@@ -233,6 +238,12 @@ class BlockPiece:
         sizes = (problem.lengths.heads, problem.lengths.queries, problem.lengths.keys)
         kept = keep_weights(problem.seed, problem.dropout, rows.b, rows.h, rows.row, self.k, sizes)
         return kept.to(problem.wide).view(rows.pairs, rows.height, self.piece.width)
+
+
+@cache
+def has_bfloat16_products() -> bool:
+    """Whether the chip multiplies bfloat16 itself; else float32 is faster."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def joined_ranges(ranges: tuple[Range, ...]) -> Tensor:
