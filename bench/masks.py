@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -58,14 +59,13 @@ def main() -> None:
     report.tables["ranges of one block of queries"] = rows
     worst = max(float(row["us"] or 0) for row in rows)
     report.targets.append(Target("ranges of a block of queries, worst mask and length", worst, "<=", 50, "us"))
-    report.tables["beside create_block_mask of FlexAttention"] = flex_rows(
-        (1024,) if options.quick else (2048, 8192, 16384)
-    )
+    flex_lengths = (1024,) if options.quick else (2048, 8192, 16384)
+    report.tables["beside create_block_mask of FlexAttention"] = flex_rows(flex_lengths)
     report.notes += [
-        "What is derived from a mask's text is derived once, when a model is compiled; its time is in the column derive. "
-        "The ranges of a block are then whole-number expressions of its first and last position: in a Triton kernel a few "
-        "scalar instructions, here the Python function that the CPU execution calls. They hold no memory that grows with "
-        "the length, but for fields such as documents, whose arrays are linear in it.",
+        "What is derived from a mask's text is derived once, when a model is compiled: the column derive. The ranges of a "
+        "block are then whole-number expressions of its first and last position: in a Triton kernel a few scalar "
+        "instructions, here the Python function that the CPU execution calls. They hold no memory that grows with the "
+        "length, but for fields such as documents, whose arrays are linear in it.",
         "create_block_mask evaluates the mask for every pair; it is run eagerly, as compiling it takes longer.",
     ]
     report.publish(options.out)
@@ -88,27 +88,26 @@ def measured(mask: str, inputs: str, lengths: tuple[int, ...]) -> list[Row]:
         if node.op == "attend"
     )
     derived = median(timed(lambda: (_derive.cache_clear(), derive(body))) for _ in range(20))
-    rows: list[Row] = []
-    for length in lengths:
-        captures = (torch.arange(length).div(1000, rounding_mode="floor").unsqueeze(0),) if inputs else ()
-        arrays = median(timed(lambda captures=captures: made.all_captures(length, length, captures)) for _ in range(3))  # type: ignore[misc]
-        everything = made.all_captures(length, length, captures)
-        first = length // 2 // TILE * TILE
-        assert made.key_spans is not None
-        spans = made.key_spans
-        times = [timed(lambda: spans(first, first + TILE - 1, 0, 0, length, length, *everything)) for _ in range(201)]
-        linear = sum(x.numel() * x.element_size() for x in everything[len(captures) :])
-        rows.append(
-            {
-                "mask": mask,
-                "length": length,
-                "us": 1e6 * median(times),
-                "derive ms": 1e3 * derived,
-                "arrays ms": 1e3 * arrays if inputs else None,
-                "arrays bytes": linear or None,
-            }
-        )
-    return rows
+    return [_at_length(mask, made, bool(inputs), 1e3 * derived, length) for length in lengths]
+
+
+def _at_length(mask: str, made: AttentionProgram, documents: bool, derived: float, length: int) -> Row:
+    captures = (torch.arange(length).div(1000, rounding_mode="floor").unsqueeze(0),) if documents else ()
+    arrays = median(timed(lambda: made.all_captures(length, length, captures)) for _ in range(3))
+    everything = made.all_captures(length, length, captures)
+    first = length // 2 // TILE * TILE
+    spans = made.key_spans
+    assert spans is not None
+    times = [timed(lambda: spans(first, first + TILE - 1, 0, 0, length, length, *everything)) for _ in range(201)]
+    linear = sum(x.numel() * x.element_size() for x in everything[len(captures) :])
+    return {
+        "mask": mask,
+        "length": length,
+        "us": 1e6 * median(times),
+        "derive ms": derived,
+        "arrays ms": 1e3 * arrays if documents else None,
+        "arrays bytes": linear or None,
+    }
 
 
 def flex_rows(lengths: tuple[int, ...]) -> list[Row]:
@@ -116,7 +115,8 @@ def flex_rows(lengths: tuple[int, ...]) -> list[Row]:
     rows: list[Row] = []
     for mask, function in FLEX.items():
         for length in lengths:
-            seconds = timed(lambda: create_block_mask(function, None, None, length, length, device="cpu"))
+            make = partial(create_block_mask, function, None, None, length, length, device="cpu")
+            seconds = timed(make)
             rows.append({"mask": mask, "length": length, "create_block_mask ms": 1e3 * seconds})
     return rows
 
