@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 INPUTS := pyproject.toml constraints.txt hatch_build.py
 
-.PHONY: help train test lint format wheel-check docs docs-check bench clean
+.PHONY: help train test lint format wheel-check docs docs-check bench bench-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -46,13 +46,16 @@ docs: $(VENV)/.installed-test ## write what pages take from the sources and from
 	$(BIN)/python -m tests.docs.recipe_table
 	$(BIN)/python -m tests.docs.library_page
 	$(BIN)/python -m tests.docs.readme_spec
-	$(BIN)/python -m tests.docs.rewrite_sessions README.md docs/tutorial.md docs/cli.md
+	$(BIN)/python -m tests.docs.rewrite_sessions README.md docs/tutorial.md docs/cli.md docs/diff.md
 
 docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest tests/docs
 
 bench: $(VENV)/.installed-bench ## every benchmark; tables here, figures into bench/results/
-	for script in bench/*.py; do $(BIN)/python "$$script"; done
+	for script in bench/frontend.py bench/masks.py bench/*_cpu.py; do $(BIN)/python "$$script"; done
+
+bench-gpu: ## on a machine with a GPU and its torch: the kernels' numbers and speed, with whatever $(PYTHON) has
+	PYTHONPATH=.:compiler $(PYTHON) bench/attention.py
 
 clean: ## remove what the other targets made, the runs excepted
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
