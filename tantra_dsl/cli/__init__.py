@@ -36,6 +36,12 @@ def _dispatch(arguments: list[str]) -> int:
     plain = check.parse(arguments[1:]) if arguments[:1] == ["check"] else None
     if plain is not None:
         return guarded(lambda: check.run(plain))
+    if arguments[:1] == ["diff"]:
+        from tantra_dsl.cli import comparing
+
+        request = comparing.parse(arguments[1:])
+        if request is not None:
+            return guarded(lambda: comparing.run(request))
     from tantra_dsl.cli.app import run
 
     return run(arguments)

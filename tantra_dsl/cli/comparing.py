@@ -1,10 +1,14 @@
-"""``tantra diff``, ``tantra patch`` and ``tantra explain SPEC PATH``."""
+"""``tantra diff``, ``tantra patch`` and ``tantra explain SPEC PATH``.
+
+A plain ``tantra diff`` imports neither typer nor rich, as ``tantra check``: it runs in hooks, too.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,50 @@ if TYPE_CHECKING:
 
 DIFFERENT = 1
 ERROR = 2
+FORMS = ("text", "json", "markdown")
+SECTIONS = ("architecture", "numerics", "recipe")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compare, and how to tell it."""
+
+    specs: tuple[str, ...]
+    form: str = "text"
+    seq: int | None = None
+    exit_code: bool = False
+    only: str | None = None
+
+
+def parse(arguments: Sequence[str]) -> Request | None:
+    """The request that ``arguments`` state, or None where typer should answer: help, git and wrong usage."""
+    specs: list[str] = []
+    values: dict[str, str] = {}
+    rest = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    while rest:
+        word = rest.pop(0)
+        if word in ("--format", "--seq", "--only") and rest:
+            values[word] = rest.pop(0)
+        elif word == "--exit-code":
+            values[word] = ""
+        elif word.startswith("-"):
+            return None
+        else:
+            specs.append(word)
+    return _request(tuple(specs), values)
+
+
+def _request(specs: tuple[str, ...], values: dict[str, str]) -> Request | None:
+    form, seq, only = values.get("--format", "text"), values.get("--seq"), values.get("--only")
+    lengths = seq is None or (seq.isascii() and seq.isdigit() and int(seq) > 0)
+    if len(specs) != 2 or form not in FORMS or only not in (None, *SECTIONS) or not lengths:
+        return None
+    return Request(specs, form, None if seq is None else int(seq), "--exit-code" in values, only)
+
+
+def run(request: Request) -> int:
+    """Print what is different between two specs; the exit status."""
+    return diff_specs(request.specs, form=request.form, seq=request.seq, exit_code=request.exit_code, only=request.only)
 
 
 def diff_specs(

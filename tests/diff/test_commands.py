@@ -36,6 +36,33 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 @pytest.mark.usefixtures("folder")
 class TestDiff:
+    @pytest.mark.parametrize(
+        "options",
+        [
+            (),
+            ("--exit-code",),
+            ("--format", "json", "--seq", "9"),
+            ("--format=markdown", "--only=recipe"),
+            ("--seq=9", "--exit-code", "--only", "numerics"),
+        ],
+    )
+    def test_the_quick_reading_of_options_is_that_of_typer(
+        self, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from tantra_dsl.cli import app, comparing
+
+        specs = ("small.tantra", "wider.tantra")
+        assert comparing.parse([*options, *specs]) is not None
+        quick = run(capsys, "diff", *options, *specs)
+        status = app.run(["diff", *options, *specs])
+        assert (status, capsys.readouterr().out) == quick[:2]
+
+    @pytest.mark.parametrize(
+        "options", [("--seq", "0"), ("--seq", "x"), ("--format", "svg"), ("--only", "costs"), ("--more",), ("--seq",)]
+    )
+    def test_wrong_usage(self, options: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(capsys, "diff", "small.tantra", "wider.tantra", *options)[:2] == (2, "")
+
     def test_says_what_is_different(self, capsys: pytest.CaptureFixture[str]) -> None:
         status, out, err = run(capsys, "diff", "small.tantra", "wider.tantra")
         assert (status, err) == (0, "")
