@@ -14,8 +14,11 @@ from torch.utils.flop_counter import register_flop_formula
 
 from tantra_compiler.runtime.losses import cross_entropy
 
-_LOSS_CHUNK = {"cpu": 2**21, "cuda": 2**26}
-"""How many scores are held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
+_LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
+"""Bytes of scores held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
+
+_LOSS_PART = 2**18
+"""So many scores in float32 fit the cache of one core; of a chunk, so many are worked on at once."""
 
 _MOST_IN_USE = 0.9
 """Where fewer of the rows count, the others are left out on CPUs."""
@@ -163,9 +166,10 @@ class LossChunks:
     def _make_room(self, call: LossCall) -> None:
         """Memory for one chunk, which all chunks use, and for what is made of all of them."""
         count, classes = len(self.rows), len(call.weight)
-        self.step = rows_of_a_chunk(count, classes, call.x.device.type)
+        self.step = rows_of_a_chunk(count, classes * self.rows.element_size(), call.x.device.type)
         self.scores = self.rows.new_empty(self.step, classes)
-        self.shares = self.rows.new_empty(self.step, classes, dtype=call.wide)
+        self.part = min(self.step, max(1, _LOSS_PART // classes)) if call.x.is_cpu else self.step
+        self.shares = self.rows.new_empty(self.part if call.x.is_cpu else 0, classes, dtype=call.wide)
         self.total = self.rows.new_zeros((), dtype=call.wide)
         self.grad_x = torch.empty_like(self.rows) if call.for_x else self.rows.new_empty(0)
         self.grad_weight = self.rows.new_empty(call.weight.shape if call.for_weight else 0, dtype=call.wide)
@@ -185,15 +189,36 @@ class LossChunks:
     # --- one chunk -----------------------------------------------------------------------
 
     def _chunk(self, rows: slice) -> None:
-        x, kept, classes, wide = self.rows[rows], self.kept[rows], self.classes[rows], self.call.wide
-        raw = self._products(x)
+        x, kept, classes = self.rows[rows], self.kept[rows], self.classes[rows]
+        scores, taught = self._products(x), self.call.for_x or self.call.for_weight or self.call.for_rest
+        for start in range(0, len(x), self.part):
+            part = slice(start, start + self.part)
+            gradient = self._part(scores[part], classes[part], kept[part], taught)
+            if taught:
+                scores[part] = gradient
+        if taught:
+            self._take_gradients(scores, x, rows)
+
+    def _part(self, raw: Tensor, classes: Tensor, kept: Tensor, taught: bool) -> Tensor:
+        """Adds the loss of a part of a chunk; the gradient of its scores, in memory that the next part uses."""
+        wide = self.call.wide
         scores = raw if self.function is None else self.function.value(raw.to(wide), *self.vectors)
-        shares = torch.softmax(scores, -1, dtype=wide, out=self.shares[: len(x)])
-        norm = scores.amax(-1, keepdim=True).to(wide) - shares.amax(-1, keepdim=True).log_()
+        top, shares = self._softmax(scores)
+        norm = top - shares.amax(-1, keepdim=True).log_()
         self._add_loss(scores, norm, classes, kept)
-        if self.call.for_x or self.call.for_weight or self.call.for_rest:
+        if taught:
             self._make_gradient(shares, norm, classes, kept)
-            self._take_gradients(raw, shares, x, rows)
+            self._through_function(raw, shares)
+        return shares
+
+    def _softmax(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest score of each row, and the softmax; on CPUs in the same memory for every part."""
+        wide = self.call.wide
+        if not scores.is_cpu:
+            return scores.amax(-1, keepdim=True).to(wide), torch.softmax(scores, -1, dtype=wide)
+        shares = self.shares[: len(scores)].copy_(scores)
+        top = shares.amax(-1, keepdim=True)
+        return top, torch.softmax(shares, -1, out=shares)
 
     def _products(self, x: Tensor) -> Tensor:
         out, weight = self.scores[: len(x)], self.weight.t()
@@ -221,37 +246,38 @@ class LossChunks:
         elif self.chosen is None:
             shares.index_fill_(0, kept.logical_not().squeeze(1).nonzero().squeeze(1), 0)
 
-    def _take_gradients(self, raw: Tensor, shares: Tensor, x: Tensor, rows: slice) -> None:
+    def _take_gradients(self, scores: Tensor, x: Tensor, rows: slice) -> None:
+        """Products of the gradient of a chunk's ``scores``."""
         call = self.call
-        if self.function is not None:
-            self._through_function(self.function, raw.to(call.wide), shares)
-        if call.for_rest and call.bias is not None:
-            self.parts[0].add_(shares.sum(0))
-        low = shares if call.low == call.wide else raw.copy_(shares)
         if call.for_x:
-            torch.mm(low, self.weight, out=self.grad_x[rows])
+            torch.mm(scores, self.weight, out=self.grad_x[rows])
         if call.for_weight:
-            self._add_grad_weight(low.t(), x, first=rows.start == 0)
+            self._add_grad_weight(scores.t(), x, first=rows.start == 0)
 
-    def _add_grad_weight(self, low: Tensor, x: Tensor, first: bool) -> None:
-        """Sums the chunks' products; those in low precision are summed in a wide one."""
+    def _add_grad_weight(self, scores: Tensor, x: Tensor, first: bool) -> None:
+        """Sums the chunks' products; those in low precision are summed in a wide one, a few rows at a time."""
         if self.product is self.grad_weight:
-            self.grad_weight.addmm_(low, x, beta=0 if first else 1)
+            self.grad_weight.addmm_(scores, x, beta=0 if first else 1)
             return
-        product = torch.mm(low, x, out=self.product)
+        torch.mm(scores, x, out=self.product)
         if first:
-            self.grad_weight.copy_(product)
-        else:
-            self.grad_weight.add_(product)
+            self.grad_weight.copy_(self.product)
+            return
+        few = max(1, _LOSS_PART // x.shape[1]) if x.is_cpu else len(self.product)
+        for start in range(0, len(self.product), few):
+            self.grad_weight[start : start + few] += self.product[start : start + few]
 
-    def _through_function(self, function: Between, scores: Tensor, shares: Tensor) -> None:
-        """The gradients of its vectors, and ``shares`` as the gradient of what goes into it."""
-        by_scores, *by_vectors = (slope(scores, *self.vectors) for slope in function.slopes)
-        parts = self.parts[self.call.bias is not None :]
-        for slope, part in zip(by_vectors, parts, strict=False):
-            product = shares * slope
-            part.add_(product.sum(0) if part.numel() > 1 else product.sum())
-        shares.mul_(by_scores)
+    def _through_function(self, raw: Tensor, shares: Tensor) -> None:
+        """Adds the gradients of bias and vectors, and makes ``shares`` the gradient of what the linear layer gives."""
+        call, parts = self.call, self.parts
+        if self.function is not None:
+            by_scores, *by_vectors = (slope(raw.to(call.wide), *self.vectors) for slope in self.function.slopes)
+            for slope, part in zip(by_vectors, parts[call.bias is not None :], strict=False):
+                product = shares * slope
+                part.add_(product.sum(0) if part.numel() > 1 else product.sum())
+            shares.mul_(by_scores)
+        if call.for_rest and call.bias is not None:
+            parts[0].add_(shares.sum(0))
 
     def _whole_grad_x(self) -> Tensor:
         if self.chosen is None or not self.call.for_x:
@@ -259,9 +285,9 @@ class LossChunks:
         return self.grad_x.new_zeros(self.call.x.shape).index_copy_(0, self.chosen, self.grad_x)
 
 
-def rows_of_a_chunk(rows: int, classes: int, device: str) -> int:
+def rows_of_a_chunk(rows: int, row_bytes: int, device: str) -> int:
     """How many rows to take at once, so that all chunks are about equal and hold no more scores than they should."""
-    most = max(_FEWEST_ROWS, _LOSS_CHUNK.get(device, _LOSS_CHUNK["cuda"]) // classes)
+    most = max(_FEWEST_ROWS, _LOSS_CHUNK.get(device, _LOSS_CHUNK["cuda"]) // row_bytes)
     return max(1, -(-rows // max(1, -(-rows // most))))
 
 
