@@ -20,6 +20,7 @@ from tantra_compiler.kernels.attention.forward import forward_kernel
 from tantra_compiler.kernels.attention.prepare import (
     EMPTY_LSE,
     INTERPRETED,
+    check_tensors,
     in_units,
     on_device,
     plan,
@@ -88,6 +89,12 @@ def forward(
             **planned.constants,
         )
     return out.to(q.dtype), lse
+
+
+def check(q: Tensor, k: Tensor, v: Tensor, captures: Sequence[Tensor] = (), numbers: Sequence[int] = ()) -> None:
+    """Raises Unsupported for what the kernels cannot do; runs nothing."""
+    check_tensors(q, k, v)
+    program_arguments(captures, numbers)
 
 
 def decodes(q: Tensor, k: Tensor, dropout: float) -> bool:

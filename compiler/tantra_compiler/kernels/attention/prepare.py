@@ -66,7 +66,7 @@ def prepare(
         torch.empty_strided(*x, dtype=t, device="meta") for x, t in zip(layouts, (*dtypes, dtypes[0]), strict=False)
     ]
     q, k, v = tensors[:3]
-    check(q, k, v)
+    check_tensors(q, k, v)
     config = config or chosen(kernel, programs, q, v, device, dropped)
     unit = stride_unit(*tensors)
     constants = kernel_constants(kernel, programs, q, k, v, config, unit, positive, dropped, tf32)
@@ -113,7 +113,7 @@ def kernel_constants(
     return {**constants, **tile_constants(config)}
 
 
-def check(q: Tensor, k: Tensor, v: Tensor) -> None:
+def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
     """Raises Unsupported for tensors that the kernels cannot take."""
     if q.dtype not in DTYPES or k.dtype != q.dtype or v.dtype != q.dtype:
         raise Unsupported(f"the kernels take float16, bfloat16 or float32, not {q.dtype} with {k.dtype}, {v.dtype}")

@@ -43,7 +43,7 @@ class Programs:
     (visit_lo, visit_hi, full_lo, full_hi), flat. ``tile_test(first_q, last_q, first_k, last_k, b, h, ...)`` is 0 for a
     tile without an allowed pair. ``reads_query`` says that mask or score read a capture at index q: queries before the
     first key (there are some where queries outnumber keys) are then without a key. ``by_b`` and ``by_h``
-    say whether spans and test depend on b and h.
+    say whether spans and test depend on b and h, ``reads_batch`` whether mask or spans depend on them or read captures.
     """
 
     mask: JitFunction | None = None
@@ -56,13 +56,16 @@ class Programs:
     key_intervals: int = 1
     query_intervals: int = 1
     reads_query: bool = False
+    reads_batch: bool = False
     by_b: bool = True
     by_h: bool = True
 
     @property
     def load(self) -> Load:
         """How much the kernels hold besides the products, which decides their configuration."""
-        several = max(self.key_intervals, self.query_intervals) > 1
+        if any(site.per_pair for site in self.sites):
+            return "dropout"
+        several = max(self.key_intervals, self.query_intervals) > 1 or self.reads_batch
         return "rich" if self.score is not None or self.tile_test is not None or several else "plain"
 
 
