@@ -62,7 +62,7 @@ def main() -> None:
     flex_lengths = (1024,) if options.quick else (2048, 8192, 16384)
     report.tables["beside create_block_mask of FlexAttention"] = flex_rows(flex_lengths)
     report.notes += [
-        "What is derived from a mask's text is derived once, when a model is compiled: the column derive. The ranges of "
+        "What is derived from a mask's text is derived once, when a model is compiled: column derive. The ranges of "
         "a block are then whole-number expressions of its first and last position: in a Triton kernel a few scalar "
         "instructions, here the Python function that the CPU execution calls. They hold no memory that grows with the "
         "length, but for fields such as documents, whose arrays are linear in it.",

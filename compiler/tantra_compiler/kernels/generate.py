@@ -51,6 +51,12 @@ class ProgramSource:
         bodies = [self.meaning.plan.body, self.meaning.score_body or Const(0)]
         return any("q" in variables_of(gather) for body in bodies for gather in _gathers(body))
 
+    @property
+    def reads_batch(self) -> bool:
+        """Whether the mask depends on the sequence or the head, or reads anything."""
+        body = self.meaning.plan.body
+        return bool(_gathers(body) or variables_of(body) & {"b", "h"})
+
 
 def meaning_of(text: str) -> AttentionMeaning:
     """The attention that an emitted module describes by ``text``: ``mask [captures] ... | score [captures] ...``."""

@@ -112,6 +112,7 @@ def programs_of(source: ProgramSource) -> Programs:
         key_intervals=max(len(plan.keys.intervals), 1),
         query_intervals=max(len(plan.queries.intervals), 1),
         reads_query=source.reads_query,
+        reads_batch=source.reads_batch,
         by_b=plan.by_sequence,
         by_h=plan.by_head,
     )
