@@ -55,7 +55,7 @@ def steps(count: int) -> tuple[int, int]:
     """Steps of evaluation and nodes that checking took."""
     spec = tantra_dsl.loads(model().replace("layers: 2", f"layers: {count}"))
     assert spec.check() == []
-    frame = spec._elaborated.frame
+    frame = spec.elaborated.frame
     assert frame is not None
     return frame.session.steps_left, frame.session.nodes_left
 
