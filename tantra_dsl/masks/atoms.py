@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from tantra_dsl.masks.linear import Linear, is_whole_term, linear
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Scalar, Var
-from tantra_dsl.scalars.walk import variables_of
+from tantra_dsl.scalars.walk import fold, variables_of, with_children
 
 MOST_ALTERNATIVES: Final = 32
 _MOST_STEPS: Final = 2_000
@@ -74,7 +74,20 @@ class TooManyCases(Exception):
 
 def alternatives(body: Scalar, captures: tuple[Capture, ...]) -> Alternatives:
     """The predicate as an ``or`` of ``and``s; raises TooManyCases."""
-    return _Normal(captures).split(body, True)
+    return _Normal(captures).split(with_whole_quotients(body, captures), True)
+
+
+def with_whole_quotients(body: Scalar, captures: tuple[Capture, ...]) -> Scalar:
+    """``body`` with ``floor(a / n)`` as ``a // n`` where a and n are whole numbers."""
+
+    def visit(node: Scalar, parts: list[Scalar]) -> Scalar:
+        inner = parts[0] if isinstance(node, Op) and node.op == "floor" else None
+        by_whole = isinstance(inner, Op) and inner.op == "div" and _positive(inner.args[1]) is not None
+        if isinstance(inner, Op) and by_whole and is_whole_term(inner.args[0], captures):
+            return Op("floordiv", inner.args)
+        return with_children(node, parts)
+
+    return fold(body, visit)
 
 
 def comparison(expr: Op, captures: tuple[Capture, ...]) -> Alternatives:
@@ -202,12 +215,22 @@ class _Normal:
         return None
 
     def _atom(self, form: Linear, source: Scalar) -> Atom:
-        for term in form.terms:
-            if not is_whole_term(term, self.captures):
-                return Opaque(source, f"`{format_scalar(source)}` compares numbers that are not whole")
+        broken = [term for term in form.terms if not is_whole_term(term, self.captures)]
+        if any(variables_of(term) & {"q", "k"} for term in broken):
+            return Opaque(source, f"`{format_scalar(source)}` compares numbers that are not whole")
+        if broken:
+            return self._beside_a_real(form, broken, source)
         denominators = [f.denominator for f in (*form.terms.values(), form.constant)]
         rounds = any(denominator & (denominator - 1) for denominator in denominators)
         return Bounded(form.over_integers(), int(rounds), source)
+
+    def _beside_a_real(self, form: Linear, broken: list[Scalar], source: Scalar) -> Atom:
+        """``whole + real <= 0`` where the real part is the same for all pairs of a tile: ``whole <= floor(-real)``."""
+        real = Linear({term: form.terms[term] for term in broken}, Fraction(0))
+        rest = form - real
+        if not rest.is_whole or not rest.terms or any(f.denominator != 1 for f in real.terms.values()):
+            return Opaque(source, f"`{format_scalar(source)}` compares numbers that are not whole")
+        return Bounded(rest - Linear({Op("floor", (real.scaled(-1).expr(),)): Fraction(1)}, Fraction(0)), 1, source)
 
 
 def _has_cases(form: Linear) -> bool:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from tantra_dsl.masks.plan import Plan, Spans
 from tantra_dsl.scalars.evaluate import Read, Value, evaluate, no_captures
 
+_FAR: Final = 2**62
 Cover = Literal["partial", "full"]
 Span = tuple[int, int, int, int]
 
@@ -30,7 +31,12 @@ def spans_of(
     values: dict[str, Value] = {
         "first": first, "last": last, "b": b, "h": h, "queries": sizes.queries, "keys": sizes.keys,
     }  # fmt: skip
-    return [tuple(int(evaluate(end, values, read)) for end in each) for each in spans.intervals]  # type: ignore[misc]
+    return [tuple(_whole(evaluate(end, values, read)) for end in each) for each in spans.intervals]  # type: ignore[misc]
+
+
+def _whole(value: Value) -> int:
+    """A bound, which may be a real number without an end."""
+    return int(value) if -_FAR < value < _FAR else -_FAR if value <= -_FAR else _FAR
 
 
 def visited(

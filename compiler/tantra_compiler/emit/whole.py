@@ -15,7 +15,7 @@ _INFIX: Final = {
 }  # fmt: skip
 _FUNCTIONS: Final = {
     "abs": "abs", "exp": "math.exp", "log": "math.log", "log2": "math.log2", "sqrt": "math.sqrt", "tanh": "math.tanh",
-    "erf": "math.erf", "sin": "math.sin", "cos": "math.cos", "floor": "math.floor", "min": "min", "max": "max",
+    "erf": "math.erf", "sin": "math.sin", "cos": "math.cos", "floor": "floor_of", "min": "min", "max": "max",
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class TritonFormula:
         if op == "div":
             return f"({self._real(expr.args[0])} / {parts[1]})"
         if op == "floor":
-            return parts[0] if self.is_whole(expr.args[0]) else f"tl.floor({self._real(expr.args[0])})"
+            return parts[0] if self.is_whole(expr.args[0]) else f"tl.floor({self._real(expr.args[0])}).to(tl.int32)"
         if op == "pow":
             return self._power(expr)
         return f"{_OF_REALS[op]}({self._real(expr.args[0])})"
@@ -123,4 +123,4 @@ class TritonFormula:
             return self.captures[expr.capture].integer
         if expr.op == "where":
             return all(map(self.is_whole, expr.args[1:]))
-        return expr.op in _WHOLE_RESULT and all(map(self.is_whole, expr.args))
+        return expr.op == "floor" or (expr.op in _WHOLE_RESULT and all(map(self.is_whole, expr.args)))

@@ -6,6 +6,7 @@ positions. Spans are in the same positions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -74,3 +75,11 @@ class AttentionProgram:
     def all_captures(self, queries: int, keys: int, captures: Captures) -> Captures:
         """The captures, and what is derived from them."""
         return captures if self.derived is None else (*captures, *self.derived(queries, keys, *captures))
+
+
+def floor_of(x: float) -> int:
+    """``x`` rounded down, and far away where it has no end or is not a number: for bounds of spans."""
+    return math.floor(x) if -_FAR < x < _FAR else -_FAR if x <= -_FAR else _FAR
+
+
+_FAR = 2**62
