@@ -215,9 +215,10 @@ def dot_product_attention(
 
 
 def learns_briefly_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether products of blocks beat torch's fused CPU kernel, its backward pass above all: up to some 512 keys."""
+    """Whether products of blocks beat torch's fused CPU kernel, its backward pass above all, for little memory."""
     learns = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    return q.is_cpu and learns and k.shape[1] <= 512 and not torch.compiler.is_compiling()
+    short = k.shape[1] <= (512 if q.dtype is torch.bfloat16 else 256)
+    return q.is_cpu and learns and short and not torch.compiler.is_compiling()
 
 
 def short_on_cpu(q: Tensor, k: Tensor) -> bool:

@@ -178,7 +178,8 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
     mask, score = node.attr("mask"), node.attr("score")
     batch, queries, heads, _ = outs[0]
     by_torch = score is None and "sink" not in node.attr("has", ()) and (mask is None or node.attr("causal"))
-    if by_torch and mask is not None and not node.attr("dropout") and queries == operands[1].shape[1] <= _SHORT:
+    short = _SHORT if operands[0].width == _HALF else _SHORT // 2
+    if by_torch and mask is not None and not node.attr("dropout") and queries == operands[1].shape[1] <= short:
         return _attend_by_blocks(node, operands, outs)
     if by_torch and operands[0].width == _HALF and queries > 1 and operands[1].shape[1] <= _SHORT:
         return _attend_by_products(node, operands, outs)
@@ -188,7 +189,10 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
 
 
 _SHORT: Final = 512
-"""Up to so many keys, half-width attention goes by products on CPUs, as all causal attention does that learns."""
+"""Up to so many keys, half-width attention goes by products on CPUs.
+
+Causal attention that learns does so too, with half as many keys where it is of full width.
+"""
 
 _BLOCK: Final = 64
 
@@ -318,5 +322,5 @@ _HALVED: Final[dict[str, Rule]] = {
 
 FORMULA: Final = (
     "what the backward pass reads, each once: inputs of products, norms and activations; queries, keys, values and "
-    "result of attention; of a loss over classes, what its linear layer's input gets as gradient"
+    "result or weights of attention; of a loss over classes, the gradient of what its linear layer reads"
 )
