@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tantra_compiler.runtime import blockwise_plan, blockwise_rows
+from tantra_compiler.runtime import blockwise_plan, blockwise_rows, blockwise_threads
 from tantra_compiler.runtime.attention import coordinates
 from tantra_compiler.runtime.blockwise import backward_blocks, forward_blocks
 from tantra_compiler.runtime.blockwise_fused import fits_fused_kernel
@@ -272,7 +273,7 @@ def test_nothing_grows_with_the_square_of_the_length(mask: str, monkeypatch: pyt
 
 def test_only_what_the_mask_allows_is_visited() -> None:
     lengths = AttentionLengths(batch=1, queries=4096, keys=4096, heads=8, kv_heads=8)
-    found = list(visited_blocks(window(256).program, lengths, ()))
+    found = list(visited_blocks(window(256).program, lengths, (), ((0, 1), (0, 8))))
     columns = {block.rows: sum(piece.width for piece in block.pieces) for block in found}
     visited = sum((rows[1] - rows[0]) * width for rows, width in columns.items())
     assert visited <= 1.6 * 4096 * 256
@@ -336,7 +337,7 @@ def fused_case(mask: str, *lengths: int, **settings: Any) -> Case:
     """One that torch's kernel takes, forward and backward."""
     each = replace(case(mask, "plain", *lengths, width=16, value_width=16, **settings), lse_matters=False)
     q, k, v = each.inputs
-    assert fits_fused_kernel(BlockwiseProblem(q, k, v, each.program, each.captures, SCALE, 0.0, 0))
+    assert fits_fused_kernel(BlockwiseProblem(q, k, v, each.program, each.captures, SCALE, 0.0, 0), ((0, 2), (0, 2)))
     return each
 
 
@@ -383,5 +384,57 @@ def test_what_torchs_kernel_cannot_do_does_not_reach_it(change: str, monkeypatch
         value_width=5 if change == "widths" else 8,
     )
     q, k, v = each.inputs
+    share = ((0, q.shape[0]), (0, 1))
     dropout = 0.1 if change == "dropout" else 0.0
-    assert not fits_fused_kernel(BlockwiseProblem(q, k, v, each.program, (), SCALE, dropout, 0))
+    assert not fits_fused_kernel(BlockwiseProblem(q, k, v, each.program, (), SCALE, dropout, 0), share)
+
+
+# --- threads -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with two cores, for the smallest attention too."""
+    monkeypatch.setattr(blockwise_threads, "_WORTH_THREADS", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("mask", ["causal", "documents", "windows of heads", "late"])
+@pytest.mark.parametrize("score", ["plain", "learned slopes", "capped table"])
+def test_threads_share_heads_or_batch(mask: str, score: str) -> None:
+    for batch, heads, kv_heads, shares in ((1, 4, 4, 2), (2, 4, 1, 2), (8, 3, 3, 2), (1, 3, 3, 1), (2, 4, 2, 2)):
+        each = case(mask, score, 37, 37, heads, kv_heads, batch=batch, value_width=8, sink=True, dtype=torch.float64)
+        lengths = AttentionLengths(batch, 37, 37, heads, kv_heads)
+        assert len(blockwise_threads.shares_of_threads(lengths)) == shares
+        assert_equal_in_float64(each)
+        assert_equal_in_float64(replace(each, lse_matters=False), dropout=0.2, seed=3)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_give_the_same_bits_each_time_and_work_in_inference_mode() -> None:
+    each = case("documents", "capped table", 200, 200, sink=True)
+    first, second = ours(each), ours(each)
+    assert all(torch.equal(first[name], second[name]) for name in names(each))
+    with torch.inference_mode():
+        out, _ = forward_blocks(*each.inputs, each.program, each.captures, scale=SCALE, sink=each.sink)
+    assert torch.equal(out, first["out"])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_mistake_in_a_thread_reaches_the_caller() -> None:
+    each = case("causal", "plain", 8, 8)
+
+    def wrong(*_: Tensor) -> Tensor:
+        raise IndexError("no such capture")
+
+    with pytest.raises(IndexError, match="no such capture"):
+        ours(replace(each, program=replace(each.program, mask=wrong)))
+
+
+def test_few_pairs_stay_in_one_thread() -> None:
+    assert len(blockwise_threads.shares_of_threads(AttentionLengths(8, 16, 16, 8, 8))) == 1

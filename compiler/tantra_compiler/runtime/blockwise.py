@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from tantra_compiler.runtime.blockwise_fused import fits_fused_kernel, fused_gradients, fused_rows
+from tantra_compiler.runtime.blockwise_plan import Share
 from tantra_compiler.runtime.blockwise_rows import BlockPiece, BlockRows, BlockwiseProblem
+from tantra_compiler.runtime.blockwise_threads import run_shares, shares_of_threads
 from tantra_compiler.runtime.program import EMPTY_LSE, AttentionProgram, Captures
 
 _LOG2_E = math.log2(math.e)
@@ -58,15 +60,18 @@ def forward_blocks(
     problem = BlockwiseProblem(q, k, v, program, captures, scale, dropout, seed)
     out = v.new_empty(*q.shape[:3], v.shape[-1])
     lse = q.new_empty(q.shape[0], q.shape[2], q.shape[1], dtype=problem.wide)
-    buffers = BlockBuffers()
-    fused = fits_fused_kernel(problem)
-    for rows in problem.blocks(fused):
-        found, found_lse, empty = fused_rows(rows) if fused else _attended_rows(rows, buffers)
-        if sink is not None:
-            total = torch.logaddexp(found_lse, rows.of_heads(sink))
-            found, found_lse = found * (found_lse - total).exp_(), total
-        rows.put_queries(out, found)
-        rows.put_statistics(lse, found_lse.masked_fill(empty, EMPTY_LSE))
+
+    def attend_share(share: Share) -> None:
+        buffers, fused = BlockBuffers(), fits_fused_kernel(problem, share)
+        for rows in problem.blocks(share, fused):
+            found, found_lse, empty = fused_rows(rows) if fused else _attended_rows(rows, buffers)
+            if sink is not None:
+                total = torch.logaddexp(found_lse, rows.of_heads(sink))
+                found, found_lse = found * (found_lse - total).exp_(), total
+            rows.put_queries(out, found)
+            rows.put_statistics(lse, found_lse.masked_fill(empty, EMPTY_LSE))
+
+    run_shares(attend_share, shares_of_threads(problem.lengths))
     return out, lse
 
 
@@ -129,19 +134,30 @@ def backward_blocks(
     problem = BlockwiseProblem(q, k, v, program, captures, scale, dropout, seed)
     if dlse is not None and not dlse.any():
         dlse = None
-    fused = fits_fused_kernel(problem) and dlse is None
-    learned = {site.capture for site in program.sites}
-    backward = BlockwiseBackward(
-        dout, out, lse, dlse, sink,
+    gradients = (
         torch.empty(q.shape, dtype=q.dtype),
         torch.zeros(k.shape, dtype=problem.wide),
         torch.zeros(v.shape, dtype=problem.wide),
-        None if sink is None else torch.zeros(sink.shape, dtype=problem.wide),
-        tuple(torch.zeros(x.shape, dtype=problem.wide) if i in learned else None for i, x in enumerate(captures)),
-    )  # fmt: skip
-    for rows in problem.blocks(fused):
-        backward.add_fused(rows) if fused else backward.add(rows)
-    return backward.gradients(problem)
+    )
+
+    def add_share(share: Share) -> BlockwiseBackward:
+        backward = BlockwiseBackward(dout, out, lse, dlse, sink, *gradients, *learned_zeros(problem, sink))
+        fused = fits_fused_kernel(problem, share) and dlse is None
+        for rows in problem.blocks(share, fused):
+            backward.add_fused(rows) if fused else backward.add(rows)
+        return backward
+
+    first, *others = run_shares(add_share, shares_of_threads(problem.lengths))
+    for other in others:
+        first.add_learned(other)
+    return first.results(problem)
+
+
+def learned_zeros(problem: BlockwiseProblem, sink: Tensor | None) -> tuple[Tensor | None, tuple[Tensor | None, ...]]:
+    """Where the gradients by the sink and by captures that a score learns are added up."""
+    learned = {site.capture for site in problem.program.sites}
+    sums = (torch.zeros(x.shape, dtype=problem.wide) if i in learned else None for i, x in enumerate(problem.captures))
+    return None if sink is None else torch.zeros(sink.shape, dtype=problem.wide), tuple(sums)
 
 
 @dataclass(frozen=True)
@@ -160,7 +176,14 @@ class BlockwiseBackward:
     dcaptures: tuple[Tensor | None, ...]
     buffers: BlockBuffers = field(default_factory=BlockBuffers)
 
-    def gradients(self, problem: BlockwiseProblem) -> BlockwiseGradients:
+    def add_learned(self, other: BlockwiseBackward) -> None:
+        """Add what another share gave to the sink and to captures; the rest is in the same tensors already."""
+        pairs = zip((self.dsink, *self.dcaptures), (other.dsink, *other.dcaptures), strict=True)
+        for ours, theirs in pairs:
+            if ours is not None and theirs is not None:
+                ours += theirs
+
+    def results(self, problem: BlockwiseProblem) -> BlockwiseGradients:
         """The sums, in the types of what they are gradients of."""
         dsink = None if self.sink is None or self.dsink is None else self.dsink.to(self.sink.dtype)
         pairs = zip(self.dcaptures, problem.captures, strict=True)

@@ -1,7 +1,7 @@
 """Blocks of attention by torch's CPU kernel, which holds no scores: for programs that only mask.
 
-It is called with the keys that a block visits, so it spends nothing on the others. On two cores it is about a tenth
-faster than the products of ``blockwise.py``, and it waits for its threads once where they do thirty times.
+It is called with the keys that a block visits, so it spends nothing on the others, and is about a tenth faster than
+the products of ``blockwise.py``.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.blockwise_plan import pairs_of_scope
+from tantra_compiler.runtime.blockwise_plan import Share, pairs_of_scope
 from tantra_compiler.runtime.blockwise_rows import BlockPiece, BlockRows, BlockwiseProblem
 
 
-def fits_fused_kernel(problem: BlockwiseProblem) -> bool:
+def fits_fused_kernel(problem: BlockwiseProblem, share: Share) -> bool:
     """Whether torch's kernel can take the blocks, and has work for every thread: its backward pass shares out pairs.
 
     In bfloat16 it is slower than in float32, and less exact than products of our own.
@@ -21,7 +21,7 @@ def fits_fused_kernel(problem: BlockwiseProblem) -> bool:
     program, one_width = problem.program, problem.q.shape[-1] == problem.v.shape[-1]
     if problem.q.dtype is not problem.wide or program.score is not None or problem.dropout or not one_width:
         return False
-    return pairs_of_scope(program, problem.lengths) >= torch.get_num_threads()
+    return pairs_of_scope(program, share) >= torch.get_num_threads()
 
 
 def fused_rows(rows: BlockRows) -> tuple[Tensor, Tensor, Tensor]:

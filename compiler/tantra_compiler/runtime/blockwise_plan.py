@@ -11,6 +11,8 @@ import torch
 from tantra_compiler.runtime.program import AttentionProgram, Captures, Span
 
 Range = tuple[int, int]
+Share = tuple[Range, Range]
+"""Batch elements and kv heads."""
 Segment = tuple[int, int, bool]
 """Keys lo..hi (half-open), and whether the mask is needed there."""
 
@@ -69,15 +71,15 @@ class QueryBlock:
 
 
 def visited_blocks(
-    program: AttentionProgram, lengths: AttentionLengths, captures: Captures, whole_rows: bool = False
+    program: AttentionProgram, lengths: AttentionLengths, captures: Captures, share: Share, whole_rows: bool = False
 ) -> Iterator[QueryBlock]:
-    """All blocks of an attention, each query row of each head in exactly one.
+    """The blocks of a share of an attention, each query row of each head in exactly one.
 
     ``whole_rows`` is for those who hold no scores: all keys of a row are in one piece.
     """
     if lengths.queries == 0:
         return
-    for batch, kv_heads, h in _span_scopes(program, lengths):
+    for batch, kv_heads, h in _span_scopes(program, lengths, share):
         ask = SpanReader(program, lengths, captures, batch[0], h)
         count = (batch[1] - batch[0]) * (kv_heads[1] - kv_heads[0])
         size = ask.chunk_rows(count * lengths.group)
@@ -92,19 +94,22 @@ def visited_blocks(
                 yield QueryBlock(*part, rows, pieces)
 
 
-def pairs_of_scope(program: AttentionProgram, lengths: AttentionLengths) -> int:
-    """Pairs of a batch element and a kv head that share their spans."""
-    return (1 if program.by_b else lengths.batch) * (1 if program.by_h else lengths.kv_heads)
+def pairs_of_scope(program: AttentionProgram, share: Share) -> int:
+    """Pairs of a batch element and a kv head that have the same spans."""
+    (b0, b1), (g0, g1) = share
+    return (1 if program.by_b else b1 - b0) * (1 if program.by_h else g1 - g0)
 
 
-def _span_scopes(program: AttentionProgram, lengths: AttentionLengths) -> Iterator[tuple[Range, Range, int]]:
+def _span_scopes(
+    program: AttentionProgram, lengths: AttentionLengths, share: Share
+) -> Iterator[tuple[Range, Range, int]]:
     """Batch elements and kv heads that share their spans, and a head to ask for."""
-    batches = [(b, b + 1) for b in range(lengths.batch)] if program.by_b else [(0, lengths.batch)]
+    batches = [(b, b + 1) for b in range(*share[0])] if program.by_b else [share[0]]
     for batch in batches:
         if program.by_h:
-            yield from ((batch, (g, g + 1), g * lengths.group) for g in range(lengths.kv_heads))
+            yield from ((batch, (g, g + 1), g * lengths.group) for g in range(*share[1]))
         else:
-            yield batch, (0, lengths.kv_heads), 0
+            yield batch, share[1], 0
 
 
 def _pairs_at_once(scores: int) -> int:
@@ -117,12 +122,12 @@ def _divided_pairs(batch: Range, kv_heads: Range, most: int) -> Iterator[tuple[R
     """Parts of at most ``most`` pairs of a batch element and a kv head."""
     wide = kv_heads[1] - kv_heads[0]
     if most >= wide:
-        yield from ((part, kv_heads) for part in _cut_range(batch, most // wide))
+        yield from ((part, kv_heads) for part in cut_range(batch, most // wide))
     else:
-        yield from (((b, b + 1), part) for b in range(*batch) for part in _cut_range(kv_heads, most))
+        yield from (((b, b + 1), part) for b in range(*batch) for part in cut_range(kv_heads, most))
 
 
-def _cut_range(whole: Range, most: int) -> Iterator[Range]:
+def cut_range(whole: Range, most: int) -> Iterator[Range]:
     """Parts of about equal size, none above ``most``."""
     length = whole[1] - whole[0]
     count = -(-length // most)

@@ -13,7 +13,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.blockwise_plan import AttentionLengths, KeyPiece, QueryBlock, Range, visited_blocks
+from tantra_compiler.runtime.blockwise_plan import AttentionLengths, KeyPiece, QueryBlock, Range, Share, visited_blocks
 from tantra_compiler.runtime.philox import keep_weights
 from tantra_compiler.runtime.program import AttentionProgram, Captures, Site
 
@@ -46,11 +46,10 @@ class BlockwiseProblem:
         """What weights and their gradients are rounded to before products: bfloat16 where inputs and chip have it."""
         return self.q.dtype if self.q.dtype is torch.bfloat16 and has_bfloat16_products() else self.wide
 
-    def blocks(self, whole_rows: bool = False) -> Iterator[BlockRows]:
-        """All query rows, block by block; see ``visited_blocks``."""
-        return (
-            BlockRows(self, block) for block in visited_blocks(self.program, self.lengths, self.captures, whole_rows)
-        )
+    def blocks(self, share: Share, whole_rows: bool = False) -> Iterator[BlockRows]:
+        """All query rows of a share, block by block; see ``visited_blocks``."""
+        found = visited_blocks(self.program, self.lengths, self.captures, share, whole_rows)
+        return (BlockRows(self, block) for block in found)
 
 
 @dataclass(frozen=True)
