@@ -228,9 +228,24 @@ class _Normal:
         """``whole + real <= 0`` where the real part is the same for all pairs of a tile: ``whole <= floor(-real)``."""
         real = Linear({term: form.terms[term] for term in broken}, Fraction(0))
         rest = form - real
-        if not rest.is_whole or not rest.terms or any(f.denominator != 1 for f in real.terms.values()):
+        known = all(fold(term, _always_a_number) for term in broken)
+        if not (known and rest.is_whole and rest.terms and real.is_whole):
             return Opaque(source, f"`{format_scalar(source)}` compares numbers that are not whole")
         return Bounded(rest - Linear({Op("floor", (real.scaled(-1).expr(),)): Fraction(1)}, Fraction(0)), 1, source)
+
+
+def _always_a_number(node: Scalar, parts: list[bool]) -> bool:
+    """Whether an expression has a value, which may be infinite, whatever its variables are."""
+    if not isinstance(node, Op):
+        return True
+    if node.op == "div":
+        return all(parts) and isinstance(node.args[1], Const) and node.args[1].value != 0
+    if node.op == "pow":
+        return all(parts) and isinstance(node.args[0], Const) and node.args[0].value > 0
+    return all(parts) and node.op in _TOTAL
+
+
+_TOTAL: Final = frozenset({"add", "sub", "mul", "neg", "abs", "min", "max", "exp", "tanh", "floor"})
 
 
 def _has_cases(form: Linear) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from typing import Final
 
-from tantra_compiler.emit.expr import ADD, ATOM, COMPARE, CONDITION, MUL, UNARY, Expr, call, infix, number, power
+from tantra_compiler.emit.expr import ADD, ATOM, COMPARE, CONDITION, MUL, UNARY, Expr, call, infix, number
 from tantra_dsl.scalars.ir import Const, Gather, Scalar, Var
 
 _INFIX: Final = {
@@ -14,7 +14,7 @@ _INFIX: Final = {
     "eq": ("==", COMPARE), "ne": ("!=", COMPARE),
 }  # fmt: skip
 _FUNCTIONS: Final = {
-    "abs": "abs", "exp": "math.exp", "log": "math.log", "log2": "math.log2", "sqrt": "math.sqrt", "tanh": "math.tanh",
+    "abs": "abs", "exp": "exp_of", "log": "math.log", "log2": "math.log2", "sqrt": "math.sqrt", "tanh": "math.tanh",
     "erf": "math.erf", "sin": "math.sin", "cos": "math.cos", "floor": "floor_of", "min": "min", "max": "max",
 }  # fmt: skip
 
@@ -47,7 +47,7 @@ def whole(expr: Scalar, captures: list[str]) -> Expr:
 
 def _function(op: str, parts: list[Expr]) -> Expr:
     if op == "pow":
-        return power(*parts)
+        return call("power_of", *parts)
     if op == "sigmoid":
         return Expr(f"1 / (1 + math.exp(-{parts[0].at(UNARY)}))", MUL)
     return Expr(f"math.log1p(math.exp({parts[0].text}))") if op == "softplus" else call(_FUNCTIONS[op], *parts)

@@ -77,9 +77,19 @@ class AttentionProgram:
         return captures if self.derived is None else (*captures, *self.derived(queries, keys, *captures))
 
 
+_FAR = 2**62
+
+
 def floor_of(x: float) -> int:
-    """``x`` rounded down, and far away where it has no end or is not a number: for bounds of spans."""
+    """``x`` rounded down, and far away where it has no end: for bounds of spans."""
     return math.floor(x) if -_FAR < x < _FAR else -_FAR if x <= -_FAR else _FAR
 
 
-_FAR = 2**62
+def exp_of(x: float) -> float:
+    """The exponential, infinite where it does not fit."""
+    return math.exp(x) if x < 700 else math.inf
+
+
+def power_of(x: float, y: float) -> float:
+    """``x ** y`` for positive x, infinite where it does not fit."""
+    return exp_of(y * math.log(x)) if abs(y * math.log(x)) > 600 else x**y
