@@ -10,7 +10,8 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent.parent / "runtime"
 _ORDER = ("remembered", "cache", "shape", "norms", "positions", "short_attention", "attention", "program",
           "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",
-          "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "linear_loss", "weights")  # fmt: skip
+          "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "linear_loss",
+          "weights")  # fmt: skip
 PACKAGE = "tantra_compiler.runtime"
 
 
