@@ -39,6 +39,7 @@ KERNELS: dict[KernelName, Any] = {
     "forward": forward.forward_kernel,
     "key_gradient": backward.key_gradient_kernel,
     "query_gradient": backward.query_gradient_kernel,
+    "table_gradient": backward.query_gradient_kernel,
     "decode": decode.decode_kernel,
 }
 PROGRAMS = {
@@ -47,7 +48,6 @@ PROGRAMS = {
     "intervals": samples.DOCUMENTS,
     "tile test": samples.STRIDED,
     "score": samples.SCORED,
-    "table": samples.TABLE,
 }
 
 
@@ -78,39 +78,43 @@ class Built:
     failure: str = ""
 
     def fits(self, target: str) -> bool:
-        """Whether it runs on the target without spilling."""
-        return not self.failure and self.taken.spills == 0 and self.taken.shared <= shared_memory(target)
+        """Whether it runs on the target without spilling.
+
+        Gradients of float32 heads wider than 128 may spill: without tensor cores their operands lie in registers, and
+        no tile is small enough.
+        """
+        wide = self.choice.dtype == "fp32" and self.choice.width > 128 and self.choice.kernel != "forward"
+        return not self.failure and (wide or self.taken.spills == 0) and self.taken.shared <= shared_memory(target)
 
 
 def choices(widths: Sequence[tuple[int, int]] = WIDTHS + WIDE) -> list[Choice]:
     """Everything that can be chosen: by kernel, dtype, widths that are cut up alike, and load."""
-    loads: list[tuple[Load, str]] = [("plain", "causal"), ("rich", "score"), ("dropout", "score")]
+    loads: list[tuple[Load, str]] = [("plain", "causal"), ("rich", "score"), ("dropout", "causal")]
     built = [Choice(x, "bf16", *w, *load) for x in KERNELS for w in widths for load in loads if fit(x, load[0])]
-    built += [Choice(x, "fp32", *w, "dropout", "score") for x in KERNELS for w in widths if fit(x, "dropout")]
-    more = [(64, 64), (128, 128), (256, 256)]
-    chosen = [w for w in more if w in widths]
-    built += [Choice(x, "fp16", *w, "rich", "tile test") for x in KERNELS for w in chosen]
-    built += [Choice(x, "bf16", *w, "rich", "intervals") for x in KERNELS for w in chosen]
-    built += [Choice(x, "bf16", *w, "plain", "full") for x in KERNELS for w in chosen]
-    built += [Choice("query_gradient", "bf16", *w, "rich", "table") for w in chosen]
+    usual = [w for w in ((64, 64), (128, 128), (256, 256)) if w in widths]
+    built += [Choice(x, "fp32", *w, "rich", "score") for x in KERNELS for w in usual if fit(x, "rich")]
+    others: list[tuple[Load, str]] = [("plain", "full"), ("rich", "intervals"), ("rich", "tile test")]
+    built += [Choice(x, "bf16", *w, *load) for x in KERNELS for w in usual for load in others if fit(x, load[0])]
+    built += [Choice(x, "fp16", 128, 128, "plain", "causal") for x in KERNELS if x != "table_gradient"]
     return built
 
 
 def fit(kernel: KernelName, load: Load) -> bool:
-    """Whether a kernel is ever chosen for a load: the decode kernels drop nothing."""
-    return kernel != "decode" or load != "dropout"
+    """Whether a kernel is ever chosen for a load: the decode kernels drop nothing, and a table is a rich score."""
+    return load == "rich" if kernel == "table_gradient" else kernel != "decode" or load != "dropout"
 
 
 def constants(choice: Choice, config: Config) -> dict[str, Any]:
     """What the kernel is compiled with, as the host functions launch it; four query heads share a key head."""
-    programs: Programs = PROGRAMS[choice.program]
+    programs: Programs = samples.TABLE if choice.kernel == "table_gradient" else PROGRAMS[choice.program]
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[choice.dtype]
     queries = 4 if choice.kernel == "decode" else 128
     q = torch.empty(1, queries, 8, choice.width, dtype=dtype, device="meta")
     k, v = (torch.empty(1, 128, 2, w, dtype=dtype, device="meta") for w in (choice.width, choice.value_width))
+    kernel: KernelName = "query_gradient" if choice.kernel == "table_gradient" else choice.kernel
     dropped, sites = choice.load == "dropout", programs.sites
     return {
-        **kernel_constants(choice.kernel, programs, q, k, v, config, 8, True, dropped, False),
+        **kernel_constants(kernel, programs, q, k, v, config, 8, True, dropped, False),
         "SINK": False,
         "site_out": ("*fp32",) * len(sites),
         "site_places": ("*i32",) * len(sites),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-KernelName = Literal["forward", "key_gradient", "query_gradient", "decode"]
+KernelName = Literal["forward", "key_gradient", "query_gradient", "table_gradient", "decode"]
 Load = Literal["plain", "rich", "dropout"]
 
 LOADS: tuple[Load, ...] = ("plain", "rich", "dropout")
@@ -32,12 +32,13 @@ class Config:
 INTERPRETER = Config(16, 32, 4, 1)
 
 # target, kernel, the largest head width, then query tile x key tile x warps x stages for each load: "plain" (one
-# interval, no score), "rich" (a score, several intervals or a tile test) and "dropout". sm_80 stands for every chip
-# with some 100 KB of shared memory. The decode kernels choose their query tile by the number of rows.
+# interval, no score), "rich" (a score, several intervals or a tile test) and "dropout". table_gradient is the gradient of queries
+# where a score reads a learned table by position. sm_80 stands for every chip with some 100 KB of shared memory. The
+# decode kernels choose their query tile by the number of rows.
 HALF = """
 sm_80  forward        64   128x128x8x2 128x64x8x2  128x64x8x2
-sm_80  forward        96   128x128x8x2 128x64x8x2  128x64x8x2
-sm_80  forward        128  128x128x8x2 128x64x8x2  64x32x4x2
+sm_80  forward        96   128x64x8x2  64x32x4x2   64x32x4x2
+sm_80  forward        128  128x64x8x2  64x32x4x2   64x32x4x2
 sm_80  forward        160  128x64x8x2  128x64x8x2  128x32x8x2
 sm_80  forward        192  128x64x8x2  128x32x8x2  128x32x8x2
 sm_80  forward        256  128x32x8x2  128x32x8x2  128x32x8x2
@@ -52,7 +53,10 @@ sm_80  query_gradient 96   128x64x8x2  64x64x8x2   64x64x8x2
 sm_80  query_gradient 128  128x64x8x2  128x64x8x2  64x32x4x2
 sm_80  query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2
 sm_80  query_gradient 192  128x32x8x2  128x32x8x2  128x32x8x2
-sm_80  query_gradient 256  128x32x8x2  128x32x8x2  32x32x4x1
+sm_80  query_gradient 256  128x32x8x2  32x32x4x1   32x32x4x1
+sm_80  table_gradient 64   64x32x8x1   64x32x8x1   64x32x8x1
+sm_80  table_gradient 128  64x32x8x2   64x32x8x2   64x32x8x2
+sm_80  table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_80  decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 sm_80  decode         128  16x64x4x2   16x64x4x2   16x64x4x2
 sm_80  decode         256  16x32x4x2   16x32x4x2   16x32x4x2
@@ -73,7 +77,10 @@ sm_90  query_gradient 96   128x64x8x2  64x64x8x2   64x64x8x2
 sm_90  query_gradient 128  128x64x8x2  128x64x8x2  64x32x4x2
 sm_90  query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2
 sm_90  query_gradient 192  128x32x8x2  128x32x8x2  128x32x8x2
-sm_90  query_gradient 256  128x32x8x2  128x32x8x2  32x32x4x1
+sm_90  query_gradient 256  128x32x8x2  32x32x4x1   32x32x4x1
+sm_90  table_gradient 64   64x32x8x1   64x32x8x1   64x32x8x1
+sm_90  table_gradient 128  64x32x8x2   64x32x8x2   64x32x8x2
+sm_90  table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_90  decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 sm_90  decode         128  16x64x4x2   16x64x4x2   16x64x4x2
 sm_90  decode         256  16x32x4x2   16x32x4x2   16x32x4x2
@@ -94,28 +101,34 @@ sm_100 query_gradient 96   128x64x8x2  64x64x8x2   64x64x8x2
 sm_100 query_gradient 128  128x64x8x2  128x64x8x2  64x32x4x2
 sm_100 query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2
 sm_100 query_gradient 192  128x32x8x2  128x32x8x2  128x32x8x2
-sm_100 query_gradient 256  128x32x8x2  128x32x8x2  32x32x4x1
+sm_100 query_gradient 256  128x32x8x2  32x32x4x1   32x32x4x1
+sm_100 table_gradient 64   64x32x8x1   64x32x8x1   64x32x8x1
+sm_100 table_gradient 128  64x32x8x2   64x32x8x2   64x32x8x2
+sm_100 table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_100 decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 sm_100 decode         128  16x64x4x2   16x64x4x2   16x64x4x2
 sm_100 decode         256  16x32x4x2   16x32x4x2   16x32x4x2
-gfx942 forward        64   128x128x8x2 128x64x8x2  128x64x8x2
-gfx942 forward        96   128x128x8x2 128x64x8x2  128x64x8x2
-gfx942 forward        128  128x128x8x2 128x64x8x2  64x32x4x2
-gfx942 forward        160  128x64x8x2  128x64x8x2  128x32x8x2
-gfx942 forward        192  128x64x8x2  128x32x8x2  128x32x8x2
-gfx942 forward        256  128x32x8x2  128x32x8x2  128x32x8x2
-gfx942 key_gradient   64   64x128x8x2  64x128x8x2  32x64x4x2
-gfx942 key_gradient   96   64x128x8x2  32x128x8x2  32x64x8x2
-gfx942 key_gradient   128  64x128x8x2  32x128x8x2  32x128x8x2
-gfx942 key_gradient   160  32x128x8x2  32x64x8x2   32x64x8x2
-gfx942 key_gradient   192  32x64x8x2   32x32x8x1   32x32x8x1
-gfx942 key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1
-gfx942 query_gradient 64   128x128x8x2 128x64x8x2  128x64x8x2
-gfx942 query_gradient 96   128x64x8x2  64x64x8x2   64x64x8x2
-gfx942 query_gradient 128  128x64x8x2  128x64x8x2  64x32x4x2
-gfx942 query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2
-gfx942 query_gradient 192  128x32x8x2  128x32x8x2  128x32x8x2
-gfx942 query_gradient 256  128x32x8x2  128x32x8x2  32x32x4x1
+gfx942 forward        64   128x64x4x2  128x64x4x2  128x64x4x2
+gfx942 forward        96   128x64x8x2  64x64x4x2   64x64x4x2
+gfx942 forward        128  64x64x4x2   64x64x4x2   64x64x4x2
+gfx942 forward        160  128x32x8x2  64x64x4x2   64x64x4x2
+gfx942 forward        192  128x32x8x2  64x64x4x2   64x32x4x2
+gfx942 forward        256  64x32x4x2   64x32x4x2   64x32x4x2
+gfx942 key_gradient   64   64x64x4x2   32x64x4x2   32x64x4x2
+gfx942 key_gradient   96   32x64x8x1   32x32x4x1   32x32x4x1
+gfx942 key_gradient   128  32x64x8x1   32x64x8x1   32x64x8x1
+gfx942 key_gradient   160  32x32x4x1   32x32x4x1   32x32x4x1
+gfx942 key_gradient   192  32x32x4x1   32x32x4x1   32x32x4x1
+gfx942 key_gradient   256  32x32x4x1   32x32x4x1   32x32x4x1
+gfx942 query_gradient 64   64x64x4x2   64x32x4x2   64x32x4x2
+gfx942 query_gradient 96   64x64x4x2   64x32x4x2   64x32x4x2
+gfx942 query_gradient 128  64x64x4x2   64x32x4x2   64x32x4x2
+gfx942 query_gradient 160  64x32x8x1   64x32x4x2   64x32x4x2
+gfx942 query_gradient 192  64x32x8x1   64x32x4x2   64x32x4x2
+gfx942 query_gradient 256  64x32x4x2   64x32x4x1   64x32x4x1
+gfx942 table_gradient 64   64x32x4x2   64x32x4x2   64x32x4x2
+gfx942 table_gradient 128  64x32x4x1   64x32x4x1   64x32x4x1
+gfx942 table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 gfx942 decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 gfx942 decode         128  16x64x4x2   16x64x4x2   16x64x4x2
 gfx942 decode         256  16x32x4x2   16x32x4x2   16x32x4x2
@@ -125,11 +138,14 @@ sm_80  forward        64   32x32x4x1   32x32x4x1   32x32x4x1
 sm_80  forward        128  16x16x4x1   16x16x4x1   32x16x4x1
 sm_80  forward        256  16x16x4x1   16x16x4x1   16x16x4x1
 sm_80  key_gradient   64   32x32x8x1   32x32x8x1   32x32x4x2
-sm_80  key_gradient   128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_80  key_gradient   256  16x16x4x1   16x16x4x1   16x16x4x1
-sm_80  query_gradient 64   16x16x4x1   16x16x4x1   16x16x4x1
-sm_80  query_gradient 128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_80  query_gradient 256  16x16x4x1   16x16x4x1   16x16x4x1
+sm_80  key_gradient   128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_80  key_gradient   256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_80  query_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_80  query_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_80  query_gradient 256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_80  table_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_80  table_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_80  table_gradient 256  16x16x8x1   16x16x8x1   16x16x8x1
 sm_80  decode         64   16x32x4x1   16x32x4x1   16x32x4x1
 sm_80  decode         128  16x32x4x1   16x32x4x1   16x32x4x1
 sm_80  decode         256  16x16x4x1   16x16x4x1   16x16x4x1
@@ -137,11 +153,14 @@ sm_90  forward        64   32x32x4x1   32x32x4x1   32x32x4x1
 sm_90  forward        128  16x16x4x1   16x16x4x1   32x16x4x1
 sm_90  forward        256  16x16x4x1   16x16x4x1   16x16x4x1
 sm_90  key_gradient   64   32x32x8x1   32x32x8x1   32x32x4x2
-sm_90  key_gradient   128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_90  key_gradient   256  16x16x4x1   16x16x4x1   16x16x4x1
-sm_90  query_gradient 64   16x16x4x1   16x16x4x1   16x16x4x1
-sm_90  query_gradient 128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_90  query_gradient 256  16x16x4x1   16x16x4x1   16x16x4x1
+sm_90  key_gradient   128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_90  key_gradient   256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_90  query_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_90  query_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_90  query_gradient 256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_90  table_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_90  table_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_90  table_gradient 256  16x16x8x1   16x16x8x1   16x16x8x1
 sm_90  decode         64   16x32x4x1   16x32x4x1   16x32x4x1
 sm_90  decode         128  16x32x4x1   16x32x4x1   16x32x4x1
 sm_90  decode         256  16x16x4x1   16x16x4x1   16x16x4x1
@@ -149,11 +168,14 @@ sm_100 forward        64   32x32x4x1   32x32x4x1   32x32x4x1
 sm_100 forward        128  16x16x4x1   16x16x4x1   32x16x4x1
 sm_100 forward        256  16x16x4x1   16x16x4x1   16x16x4x1
 sm_100 key_gradient   64   32x32x8x1   32x32x8x1   32x32x4x2
-sm_100 key_gradient   128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_100 key_gradient   256  16x16x4x1   16x16x4x1   16x16x4x1
-sm_100 query_gradient 64   16x16x4x1   16x16x4x1   16x16x4x1
-sm_100 query_gradient 128  16x16x4x1   16x16x4x1   16x16x4x1
-sm_100 query_gradient 256  16x16x4x1   16x16x4x1   16x16x4x1
+sm_100 key_gradient   128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_100 key_gradient   256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_100 query_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_100 query_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_100 query_gradient 256  16x16x16x1  16x16x16x1  16x16x16x1
+sm_100 table_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+sm_100 table_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+sm_100 table_gradient 256  16x16x8x1   16x16x8x1   16x16x8x1
 sm_100 decode         64   16x32x4x1   16x32x4x1   16x32x4x1
 sm_100 decode         128  16x32x4x1   16x32x4x1   16x32x4x1
 sm_100 decode         256  16x16x4x1   16x16x4x1   16x16x4x1
@@ -161,11 +183,14 @@ gfx942 forward        64   32x32x4x1   32x32x4x1   32x32x4x1
 gfx942 forward        128  16x16x4x1   16x16x4x1   32x16x4x1
 gfx942 forward        256  16x16x4x1   16x16x4x1   16x16x4x1
 gfx942 key_gradient   64   32x32x8x1   32x32x8x1   32x32x4x2
-gfx942 key_gradient   128  16x16x4x1   16x16x4x1   16x16x4x1
-gfx942 key_gradient   256  16x16x4x1   16x16x4x1   16x16x4x1
-gfx942 query_gradient 64   16x16x4x1   16x16x4x1   16x16x4x1
-gfx942 query_gradient 128  16x16x4x1   16x16x4x1   16x16x4x1
-gfx942 query_gradient 256  16x16x4x1   16x16x4x1   16x16x4x1
+gfx942 key_gradient   128  16x16x8x1   16x16x8x1   16x16x8x1
+gfx942 key_gradient   256  16x16x16x1  16x16x16x1  16x16x16x1
+gfx942 query_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+gfx942 query_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+gfx942 query_gradient 256  16x16x16x1  16x16x16x1  16x16x16x1
+gfx942 table_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+gfx942 table_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
+gfx942 table_gradient 256  16x16x8x1   16x16x8x1   16x16x8x1
 gfx942 decode         64   16x32x4x1   16x32x4x1   16x32x4x1
 gfx942 decode         128  16x32x4x1   16x32x4x1   16x32x4x1
 gfx942 decode         256  16x16x4x1   16x16x4x1   16x16x4x1

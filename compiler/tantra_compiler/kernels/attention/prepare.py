@@ -77,6 +77,8 @@ def chosen(kernel: KernelName, programs: Programs, q: Tensor, v: Tensor, device:
     """What the table has for a launch on a device."""
     target = "interpreter" if INTERPRETED else target_of(device)
     load: Load = "dropout" if dropped else programs.load
+    if kernel == "query_gradient" and any(site.per_pair for site in programs.sites):
+        kernel = "table_gradient"
     return choose(target, kernel, q.element_size(), q.shape[-1], v.shape[-1], load)
 
 
@@ -105,7 +107,8 @@ def kernel_constants(
     else:
         constants["DROPOUT"] = dropped
     if kernel in ("decode", "key_gradient"):
-        constants["BY_HEAD"] = programs.by_h and q.shape[2] > k.shape[2]
+        asked = constants["SPANS"] is not None or (kernel == "decode" and programs.tile_test is not None)
+        constants["BY_HEAD"] = asked and programs.by_h and q.shape[2] > k.shape[2]
     if kernel in ("key_gradient", "query_gradient"):
         constants.update(SLOPE=programs.slope, PADDING=PADDING)
     if kernel == "query_gradient":

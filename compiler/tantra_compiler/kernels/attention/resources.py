@@ -80,10 +80,10 @@ def cuda_usage(cubin: bytes) -> tuple[int, int]:
 
 
 def amd_usage(assembly: str) -> tuple[int, int]:
-    """Vector registers (plain and accumulation ones) and bytes of scratch memory."""
+    """Vector registers, those for accumulation among them, and bytes of scratch memory."""
 
     def number(field: str) -> int:
         found = re.search(rf"\.{field}:\s+(\d+)", assembly)
         return int(found[1]) if found else 0
 
-    return number("vgpr_count") + number("agpr_count"), number("private_segment_fixed_size")
+    return number("vgpr_count"), number("private_segment_fixed_size")
