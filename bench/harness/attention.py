@@ -36,7 +36,10 @@ class Question:
 
 
 def answer(question: Question) -> dict[str, Any]:
-    """Median seconds of both passes, and the most bytes beyond the inputs: mask, output, gradients, all between."""
+    """Median seconds of both passes, processor time of one of each, and the most bytes beyond the inputs.
+
+    Those are mask, output, gradients and all between.
+    """
     torch.set_num_threads(question.threads)
     case = CASES[question.case]
     length = question.length or case.length
@@ -49,9 +52,11 @@ def answer(question: Question) -> dict[str, Any]:
     peak = memory.peak() - base
     sums = [float(each.detach().float().double().square().sum()) for each in made]
     del made
+    begin = time.process_time()
     times = [run()[:2] for _ in range(question.repeats)]
+    cpu = (time.process_time() - begin) / question.repeats
     forward, backward = (median(each) for each in zip(*times, strict=True))
-    return {"forward": forward, "backward": backward, "peak": peak, "sums": sums}
+    return {"forward": forward, "backward": backward, "cpu": cpu, "peak": peak, "sums": sums}
 
 
 def warm_up(case: AttentionCase) -> None:
