@@ -99,12 +99,23 @@ class Account:
         self.facts = {name: entries[name] for name in FACTS if name in entries}
         thunks = {id(self.scope.names[name]): name for name in self.facts if name in self.scope.names}
         thunks |= {id(thunk): name for name, thunk in self.session.defaults.items() if name not in self.facts}
-        self.closer = Closer(thunks)
+        self.closer = Closer(thunks, self._hidden(elaborated.frame))
         self.world = World({name: self.closer.close(e.value, self.scope) for name, e in self.facts.items()})
         self.entries = entries
         self.digests = body_digests(graph)
-        self.nameless = body_digests(graph, starts=False, names=False)
+        self.startless = body_digests(graph, starts=False)
         self.root = Part(self, elaborated.frame)
+
+    def _hidden(self, frame: Frame) -> dict[int, Thunk]:
+        """Lets that a result of the model, such as `hidden`, goes by the name of since."""
+        assert isinstance(self.spec.merged.body, tree.Body)
+        found: dict[int, Thunk] = {}
+        for member in self.spec.merged.body.members:
+            if isinstance(member, tree.Let):
+                now = self.scope.names.get(member.name)
+                if now is not None and now.expr is None:
+                    found[id(now)] = Thunk(member.value, self.scope, frame)
+        return found
 
     @staticmethod
     def _entries(merged: tree.Definition) -> dict[str, tree.Entry]:
@@ -203,6 +214,17 @@ class Part:
         known = parameters(self.definition)
         siblings = frozenset(known)
         return {name: self._setting(name, parameter, siblings, world) for name, parameter in known.items()}
+
+    @cached_property
+    def inputs(self) -> dict[str, Closed]:
+        """The tensors that it was given by name besides the one that it is applied to, such as `memory`."""
+        found = {}
+        for name in input_names(self.definition)[1:]:
+            given = self.frame.given.get(name)
+            if given is not None and given.expr is not None and given.scope is not None:
+                expr = self.account.closer.close(given.expr, given.scope)
+                found[name] = Closed(expr, self.world, given.expr.span, source=(given.expr, given.scope))
+        return found
 
     def _setting(self, name: str, parameter: tree.Parameter, siblings: frozenset[str], world: World) -> Closed:
         given = self.frame.given.get(name)

@@ -70,6 +70,8 @@ class Closer:
 
     facts: Mapping[int, str]
     """Names of the model's facts by ``id`` of their thunks."""
+    hidden: Mapping[int, Thunk] = field(default_factory=dict)
+    """Lets whose names the model came to use for tensors, by ``id`` of what hides them."""
 
     def close(self, expr: tree.Expr, scope: Scope, keep: frozenset[str] = frozenset(), depth: int = 0) -> tree.Expr:
         """``expr`` without names of lets and passed-on parameters; the names in ``keep`` stay."""
@@ -90,6 +92,7 @@ class Closer:
         thunk = scope.find(expr.id)
         if thunk is None or thunk.whole:
             return expr
+        thunk = self.hidden.get(id(thunk), thunk)
         if id(thunk) in self.facts:
             return replace(expr, id=self.facts[id(thunk)])
         if thunk.expr is None or thunk.scope is None:

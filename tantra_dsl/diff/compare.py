@@ -12,6 +12,7 @@ from tantra_dsl.diff.operations import Operation, kind_of, operation
 from tantra_dsl.diff.pairs import paired
 from tantra_dsl.diff.settings import Comparison
 from tantra_dsl.diff.which import which
+from tantra_dsl.graph.hash import function_hash
 from tantra_dsl.graph.text import format_node
 from tantra_dsl.semantics.model import FACTS
 from tantra_dsl.syntax import tree
@@ -37,23 +38,33 @@ class _Models:
     def __init__(self, before: Account, after: Account) -> None:
         self.before, self.after = before, after
         self.settings = Comparison(before, after)
-        self.context = False
-        """Whether facts or inputs differ, so that parts may differ without any operation of their own."""
+        self.desperate = False
+        """Whether parts without an operation of their own are told by their nodes."""
         self.keyed: set[str] = set()
         self.walked: set[str] = set()
         """Names of the definitions whose equations were compared where they are used."""
 
     def run(self) -> list[Operation]:
-        """All operations; equal ones once."""
-        found = [*self._facts(), *self._inputs()]
-        self.context = bool(found)
-        found += [*self._keys(), *self._stacks(self.before.root, self.after.root)]
+        """All operations, equal ones once; only where there is none, operations of the graphs that are different."""
+        for self.desperate in (False, True):
+            found = list(dict.fromkeys(self._all()))
+            if self._tells_all(found):
+                return found
+        return [*found, self._nodes(self.before.root, self.after.root)]
+
+    def _tells_all(self, found: list[Operation]) -> bool:
+        """Whether what the hashes know to be different is told by an operation."""
+        concerns = {op.concern for op in found}
+        keys = self.before.root.frame.key, self.after.root.frame.key
+        if "function" in concerns or self.before.startless[keys[0]] == self.after.startless[keys[1]]:
+            return True
+        return "names" in concerns and function_hash(self.before.graph) == function_hash(self.after.graph)
+
+    def _all(self) -> list[Operation]:
+        found = [*self._facts(), *self._inputs(), *self._keys(), *self._stacks(self.before.root, self.after.root)]
         self.keyed = {op.path.split(".")[0] for op in found}
         found += self._within(self.before.root, self.after.root, bool(found), found)
-        found += changed_definitions(self.settings, self.walked)
-        if not found:
-            found = [self._nodes(self.before.root, self.after.root)]
-        return list(dict.fromkeys(found))
+        return [*found, *changed_definitions(self.settings, self.walked)]
 
     # --- the model itself ----------------------------------------------------------------
 
@@ -101,15 +112,18 @@ class _Models:
             found += self._sublayers(old, new)
         found += self._stacks(old, new)
         found += self._within(old, new, bool(found), found)
-        if not found and changed_definitions(self.settings, self.walked):
-            return []
-        unexplained = not found and not self.context and old.digest is not None and new.digest is not None
+        unexplained = self.desperate and not found and old.digest is not None and new.digest is not None
         return [self._nodes(old, new)] if unexplained else found
 
     def _part_settings(self, old: Part, new: Part) -> list[Operation]:
         found: list[Operation] = []
         for name in dict.fromkeys((*old.settings, *new.settings)):
             found += self.settings.setting(name, old.name, name, old.settings.get(name), new.settings.get(name))
+        for name in dict.fromkeys((*old.inputs, *new.inputs)):
+            sides = old.inputs.get(name), new.inputs.get(name)
+            # What a variable is called does not matter.
+            if not all(side is not None and isinstance(side.expr, tree.Name) for side in sides):
+                found += self.settings.setting(name, old.name, name, *sides)
         return found
 
     def _replaced(self, old: Part, new: Part) -> Operation:

@@ -36,7 +36,7 @@ def equations(definition: tree.Definition, account: Account, scope: Scope) -> Eq
     body = definition.body
     members = body.members if isinstance(body, tree.Body) else ()
     kept = {p.name for p in (*(definition.inputs or ()), *definition.params)}
-    kept |= {target for m in members if isinstance(m, tree.Assign) for target in m.targets}
+    kept |= {target for m in members if isinstance(m, tree.Assign) for target in m.targets} | {"i", "layer_count"}
 
     def closed(expr: tree.Expr) -> tree.Expr:
         return account.closer.close(expr, scope, keep=frozenset(kept))

@@ -260,7 +260,8 @@ class _Search:
 
     def _setting(self, closed: Closed, rest: list[str], path: str) -> _Found:
         if not rest:
-            return _Found(path, closed.text, closed.span, closed.given, closed)
+            span = closed.source[0].span if closed.source is not None else closed.span
+            return _Found(path, closed.text, span, closed.given, closed)
         expr = meaning_of(closed)
         callee = expr.callee if isinstance(expr, tree.Call) else expr
         name = callee.id if isinstance(callee, tree.Name) else ""

@@ -84,8 +84,7 @@ def diff(before: Spec, after: Spec, *, seq: int | None = None) -> Diff:
     found = compare.operations(*sides)
     kept = weights(sides[0].graph, sides[1].graph, _renames(found))
     verdict = _verdict(sides, found, kept)
-    if verdict != "function":
-        found = [replace(op, concern="numerics", why=_NUMERICS) if op.concern == "function" else op for op in found]
+    found = [_as_judged(op, verdict) for op in found]
     found += recipe.operations(*recipes)
     graphs = sides[0].graph, sides[1].graph
     return Diff(
@@ -98,7 +97,13 @@ def _model(spec: Spec, graph: Graph) -> Model:
     return Model(spec.name, spec.unit.source.name, architecture_hash(graph))
 
 
-_NUMERICS = "the same on paper, computed in another order"
+def _as_judged(op: Operation, verdict: Verdict) -> Operation:
+    """An operation as what the hashes show it to be: none is of the function where this is the same."""
+    if op.concern != "function" or verdict == "function":
+        return op
+    if verdict in ("recipe", "same"):
+        return replace(op, concern="recipe", why="weights start differently")
+    return replace(op, concern="numerics", why="the same on paper, computed in another order")
 
 
 def _verdict(sides: tuple[Account, Account], found: Sequence[Operation], kept: Sequence[Tensor]) -> Verdict:

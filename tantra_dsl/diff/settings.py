@@ -18,7 +18,7 @@ from tantra_dsl.semantics.primitives import REQUIRED
 from tantra_dsl.semantics.programs import meaning
 from tantra_dsl.semantics.values import Function
 from tantra_dsl.syntax import tree
-from tantra_dsl.syntax.source import NOWHERE
+from tantra_dsl.syntax.source import NOWHERE, Span
 
 
 @dataclass(frozen=True)
@@ -247,11 +247,19 @@ class Comparison:
             None if after is None else after.text,
             "recipe" if about == "start" else "function",
             why(self._kind_of(owner, key), key, about),
-            old.span if old is not None else new.span if new is not None and not new.given else NOWHERE,
-            new.span if new is not None else NOWHERE,
+            *_spans(old, new),
             (old is not None and not old.given, new is not None and not new.given),
             value=settled(new.expr, new.world) if new is not None and new.given else None,
         )
+
+
+def _spans(old: Closed | None, new: Closed | None) -> tuple[Span, Span]:
+    """Where both were written: the lines of their use, or where that is the same, of the lets that it names."""
+    used = [None if side is None or side.source is None else side.source[0] for side in (old, new)]
+    if old is not None and new is not None and used[0] is not None and used[0] == used[1]:
+        sides = [side.expr.span if side.expr.span != NOWHERE else side.span for side in (old, new)]
+        return sides[0], sides[1]
+    return NOWHERE if old is None else old.span, NOWHERE if new is None else new.span
 
 
 def _one(old: Program, new: Program) -> bool:

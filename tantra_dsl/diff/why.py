@@ -28,6 +28,7 @@ _BY_KEY: Final = {
     "head": "scores are made differently",
     "final_norm": "another normalisation",
     "objective": "another loss",
+    "memory": "keys and values come from elsewhere",
 }
 _BY_TYPE: Final = {
     "mask": "queries see other keys",
