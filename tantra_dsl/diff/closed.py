@@ -17,6 +17,7 @@ from tantra_dsl.semantics.numbers import FUNCTIONS, ArithmeticMistake, arithmeti
 from tantra_dsl.semantics.scope import Scope, Thunk
 from tantra_dsl.semantics.values import Function, Number
 from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.depth import children
 from tantra_dsl.syntax.flat import flat
 from tantra_dsl.syntax.literals import canonical_number
 from tantra_dsl.syntax.source import NOWHERE, Span
@@ -138,6 +139,18 @@ def renamed(expr: tree.Expr, names: Mapping[str, str]) -> tree.Expr:
         for slot, part in parts.items()
     }
     return replace(expr, **changed) if changed else expr
+
+
+def mentioned(node: tree.Node) -> set[str]:
+    """Every name that a node mentions."""
+    found: set[str] = set()
+    pending: list[tree.Node] = [node]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, tree.Name):
+            found.add(current.id)
+        pending += [child for child in children(current) if isinstance(child, tree.Node)]
+    return found
 
 
 def callee_function(expr: tree.Call, scope: Scope) -> Function | None:

@@ -19,6 +19,9 @@ from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.flat import flat, flat_definition
 from tantra_dsl.syntax.source import NOWHERE, Span
 
+MANY = 3
+"""So many layers with values of their own are told one by one, not by their formula."""
+
 
 def operations(before: Account, after: Account) -> list[Operation]:
     """What turns the one model into the other, in the order of the model; none where both are one model."""
@@ -251,11 +254,10 @@ class _Models:
                 where.setdefault(key, []).extend(layers)
                 first.setdefault(key, op)
         count = max(layer for _, _, layers in aligned.values() for layer in layers) + 1
-        places = {path: place for place, path in reversed(list(enumerate(op.path for op in where)))}
         found = []
-        for key, layers in sorted(where.items(), key=lambda item: places[item[0].path]):
+        for op, layers in _by_number([(first[key], layers) for key, layers in where.items()]):
             chosen = which(layers, count)
-            found.append(first[key].under(f"{new.name}[{chosen}]" if chosen else new.name))
+            found.append(op.under(f"{new.name}[{chosen}]" if chosen else new.name))
         return found
 
     def _runs(self, old: Layers, new: Layers) -> list[Operation]:
@@ -274,6 +276,23 @@ class _Models:
                 prefix = f"{new.name}[{chosen}]" if chosen else new.name
                 found += [op.under(prefix) for op in self.part(a[0], b[0])]
         return found
+
+
+def _by_number(found: list[tuple[Operation, list[int]]]) -> list[tuple[Operation, list[int]]]:
+    """Operations with their layers, those of one path together; many that say one thing of `i` as that one."""
+    paths: dict[str, list[tuple[Operation, list[int]]]] = {}
+    for op, layers in found:
+        paths.setdefault(op.path, []).append((op, layers))
+    return [item for group in paths.values() for item in _general(group)]
+
+
+def _general(group: list[tuple[Operation, list[int]]]) -> list[tuple[Operation, list[int]]]:
+    first = group[0][0]
+    said = first.general
+    if said is None or len(group) <= MANY or any(op.general is None or op.general[:2] != said[:2] for op, _ in group):
+        return group
+    one = replace(first, old=said[0], new=said[1], value=said[2])
+    return [(one, [layer for _, layers in group for layer in layers])]
 
 
 def _starts(runs: list[tuple[Part, int]]) -> list[tuple[int, tuple[Part, int]]]:

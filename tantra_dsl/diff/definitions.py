@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tantra_dsl.diff import equations
 from tantra_dsl.diff.account import Account
+from tantra_dsl.diff.closed import mentioned
 from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.settings import Comparison
 from tantra_dsl.graph.hash import program_digest
 from tantra_dsl.semantics.programs import meaning
 from tantra_dsl.semantics.values import Function
 from tantra_dsl.syntax import tree
-from tantra_dsl.syntax.depth import children
 
 
 def changed_definitions(settings: Comparison, walked: set[str]) -> list[Operation]:
@@ -38,18 +38,6 @@ def used(side: Account) -> dict[str, Function]:
             pending.append(function.definition)
             if function.kind not in ("block", "model"):
                 found[name] = function
-    return found
-
-
-def mentioned(node: tree.Node) -> set[str]:
-    """Every name that a node mentions."""
-    found: set[str] = set()
-    pending: list[tree.Node] = [node]
-    while pending:
-        current = pending.pop()
-        if isinstance(current, tree.Name):
-            found.add(current.id)
-        pending += [child for child in children(current) if isinstance(child, tree.Node)]
     return found
 
 

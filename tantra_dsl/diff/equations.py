@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tantra_dsl.diff.account import Account, Part
 from tantra_dsl.diff.closed import renamed
 from tantra_dsl.diff.operations import Operation, kind_of, operation
+from tantra_dsl.diff.settings import LAYER
 from tantra_dsl.semantics.scope import Scope
 from tantra_dsl.syntax import tree
 from tantra_dsl.syntax.flat import flat
@@ -36,7 +37,7 @@ def equations(definition: tree.Definition, account: Account, scope: Scope) -> Eq
     body = definition.body
     members = body.members if isinstance(body, tree.Body) else ()
     kept = {p.name for p in (*(definition.inputs or ()), *definition.params)}
-    kept |= {target for m in members if isinstance(m, tree.Assign) for target in m.targets} | {"i", "layer_count"}
+    kept |= {target for m in members if isinstance(m, tree.Assign) for target in m.targets} | LAYER
 
     def closed(expr: tree.Expr) -> tree.Expr:
         return account.closer.close(expr, scope, keep=frozenset(kept))

@@ -27,6 +27,7 @@ class Operation:
     specs; ``defaulted`` tells which side did not write the value but has it by default. ``why`` says what the change
     means for the function. A path that begins with a definition's name is ``absolute``. ``value`` is the new value as
     an expression that reads the same in the old model, ``wider`` the settings around it with theirs, outermost last.
+    ``general`` is old, new and value in terms of the layer's number `i`, where the setting is written so.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Operation:
     absolute: bool = False
     value: tree.Expr | None = field(default=None, compare=False, repr=False)
     wider: tuple[tuple[str, tree.Expr], ...] = field(default=(), compare=False, repr=False)
+    general: tuple[str, str, tree.Expr] | None = field(default=None, compare=False, repr=False)
 
     def under(self, prefix: str) -> Operation:
         """This operation in a part at ``prefix``."""

@@ -11,8 +11,7 @@ from tantra_dsl.diagnostics.core import Sink, SpecError
 from tantra_dsl.diagnostics.semantics import NoEffect
 from tantra_dsl.diff import compare, recipe
 from tantra_dsl.diff.account import account
-from tantra_dsl.diff.closed import NONE
-from tantra_dsl.diff.definitions import mentioned
+from tantra_dsl.diff.closed import NONE, mentioned
 from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.overrides import Members, Overrides, head, sayable
 from tantra_dsl.graph.hash import full_hash

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from tantra_dsl.diff.account import Account
-from tantra_dsl.diff.closed import NONE, SIBLING, Closed, World, evaluate, number, renamed, settled
+from tantra_dsl.diff.closed import NONE, SIBLING, Closed, World, evaluate, mentioned, number, renamed, settled
 from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.why import why
 from tantra_dsl.graph.hash import program_digest
@@ -18,7 +18,11 @@ from tantra_dsl.semantics.primitives import REQUIRED
 from tantra_dsl.semantics.programs import meaning
 from tantra_dsl.semantics.values import Function
 from tantra_dsl.syntax import tree
+from tantra_dsl.syntax.flat import flat
 from tantra_dsl.syntax.source import NOWHERE, Span
+
+LAYER = frozenset({"i", "layer_count"})
+"""What a layer is told about itself."""
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,18 @@ class Comparison:
             *_spans(old, new),
             (old is not None and not old.given, new is not None and not new.given),
             value=settled(new.expr, new.world) if new is not None and new.given else None,
+            general=self._general(old, new),
         )
+
+    def _general(self, old: Closed | None, new: Closed | None) -> tuple[str, str, tree.Expr] | None:
+        """Both settings in terms of the layer's number, where the new one depends on it."""
+        if old is None or new is None or new.source is None:
+            return None
+        after = self.after.closer.close(*new.source, keep=LAYER)
+        if "i" not in mentioned(after):
+            return None
+        before = old.expr if old.source is None else self.before.closer.close(*old.source, keep=LAYER)
+        return flat(before).replace(SIBLING, ""), flat(after), after
 
 
 def _spans(old: Closed | None, new: Closed | None) -> tuple[Span, Span]:

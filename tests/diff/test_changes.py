@@ -153,6 +153,13 @@ def test_some_layers_are_named_as_a_pattern(mask: str, path: str) -> None:
     assert in_small("mask: causal,", f"mask: {mask},") == [f"{path}: causal -> causal and window(9)"]
 
 
+def test_a_formula_of_the_layer_is_told_as_one() -> None:
+    text = "heads: 2 + 2 * i, head_dim: 8,"
+    before = edited(("heads: 4,", text), ("4 of", "6 of"))
+    after = before.replace("2 + 2 * i", "4 + 2 * i")
+    assert told(between(before, after)) == ["layers.attention.heads: 2 + 2 * i -> 4 + 2 * i"]
+
+
 def test_a_pattern_spelled_out_with_other_counts() -> None:
     text = OWN.replace("(inner * 3, parallel(hidden: 96))", "(inner * 5, parallel(hidden: 96))")
     assert told(between(OWN, text)) == ["layers: (inner * 3, parallel) -> (inner * 5, parallel)"]
