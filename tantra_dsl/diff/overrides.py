@@ -82,19 +82,26 @@ class Overrides:
     def _pattern(self, name: str, told: set[str]) -> tree.Expr:
         """The layers of the new model as changes of the old one's block; what is told of all layers is left out."""
         old, new = self.base.root.stacks[name], self.target.root.stacks[name]
-        items = [self._layer(name, old.at(0), part, count, told) for part, count in new.runs]
-        listed = items[0] if len(items) == 1 else tree.Tuple(tuple(items))
-        cycled = len(items) == 1 or new.count != sum(count for _, count in new.runs)
+        layers: list[tuple[tree.Expr, int]] = []
+        for part, count in new.runs:
+            layer = self._layer(name, old.at(0), part, told)
+            before = layers.pop() if layers and layers[-1][0] == layer else (layer, 0)
+            layers.append((layer, before[1] + count))
+        items = [tree.Binary("*", layer, number(count)) if count > 1 else layer for layer, count in layers]
+        cycled = new.count != sum(count for _, count in new.runs)
+        if len(items) == 1:
+            return tree.Binary("of", number(new.count), layers[0][0])
+        listed = tree.Tuple(tuple(items))
         return tree.Binary("of", number(new.count), listed) if cycled else listed
 
-    def _layer(self, name: str, old: Part, new: Part, count: int, told: set[str]) -> tree.Expr:
-        """``same { attention.mask: causal } * 5``."""
+    def _layer(self, name: str, old: Part, new: Part, told: set[str]) -> tree.Expr:
+        """``same { attention.mask: causal }``."""
         same: tree.Expr = tree.Name("same")
         changes = self._changes(name, old, new, told)
-        if changes:
-            arguments = tuple(tree.Argument(path, value) for path, value in changes.items())
-            same = tree.Call(same, arguments, braces=True)
-        return tree.Binary("*", same, number(count)) if count > 1 else same
+        if not changes:
+            return same
+        arguments = tuple(tree.Argument(path, value) for path, value in changes.items())
+        return tree.Call(same, arguments, braces=True)
 
     def _changes(self, name: str, old: Part, new: Part, told: set[str]) -> dict[str, tree.Expr]:
         """What turns one kind of layer into another, by paths below it, without what is ``told`` of all layers."""

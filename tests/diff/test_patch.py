@@ -54,7 +54,11 @@ def body(before: str, after: str) -> list[str]:
             "mask: if i % 2 == 0 then causal and window(9) else causal,",
             ["layers: 4 of (same { attention.mask: causal and window(9) }, same)"],
         ),
-        ("heads: 4,", "heads: 5 + i, head_dim: 8,", ["layers.attention.heads: 5 + i", "layers.attention.head_dim: 8"]),
+        (
+            "heads: 4,",
+            "heads: 5 + i, head_dim: 12,",
+            ["layers.attention.heads: 5 + i", "layers.attention.head_dim: 12"],
+        ),
         ("next_token", "next_token\n  train { steps: 3, batch: 2 }", ["train { steps: 3, batch: 2 }"]),
     ],
 )
