@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tantra_dsl.diff.account import Account, Part
@@ -42,18 +42,24 @@ def equations(definition: tree.Definition, account: Account, scope: Scope) -> Eq
     def closed(expr: tree.Expr) -> tree.Expr:
         return account.closer.close(expr, scope, keep=frozenset(kept))
 
-    if not isinstance(body, tree.Body):
-        return {"return": Equation("return", closed(body), body.span)}
     found: Equations = {}
-    for member in members:
-        if isinstance(member, tree.Assign):
-            name = ", ".join(member.targets)
-            name = name if name not in found else f"{name}'"
-            found[name] = Equation(name, closed(member.value), member.span)
-        elif isinstance(member, tree.Return):
-            value = member.values[0] if len(member.values) == 1 else tree.ListExpr(member.values)
-            found["return"] = Equation("return", closed(value), member.span)
+    for name, value, span in _statements(definition):
+        unique = name if name not in found else f"{name}'"
+        found[unique] = Equation(unique, closed(value), span)
     return found
+
+
+def _statements(definition: tree.Definition) -> Iterator[tuple[str, tree.Expr, Span]]:
+    """What each equation assigns, its right side and its place."""
+    if not isinstance(definition.body, tree.Body):
+        yield "return", definition.body, definition.body.span
+        return
+    for member in definition.body.members:
+        if isinstance(member, tree.Assign):
+            yield ", ".join(member.targets), member.value, member.span
+        elif isinstance(member, tree.Return):
+            one = len(member.values) == 1
+            yield "return", member.values[0] if one else tree.ListExpr(member.values), member.span
 
 
 def operations(
@@ -76,12 +82,14 @@ def operations(
             values = a.value, renamed(b.value, names or {})
             if _bare(values[0], known, repeated) == _bare(values[1], known, repeated):
                 continue
-        texts = None if a is None else flat(a.value), None if b is None else flat(b.value)
-        spans = NOWHERE if a is None else a.span, NOWHERE if b is None else b.span
-        path = f"{prefix}.{name}" if prefix else name
-        made = operation(kind_of(a, b), path, texts, "another equation", spans)
-        found.append(replace(made, absolute=bool(prefix)))
+        found.append(_operation(f"{prefix}.{name}" if prefix else name, a, b, bool(prefix)))
     return found
+
+
+def _operation(path: str, old: Equation | None, new: Equation | None, absolute: bool) -> Operation:
+    texts = None if old is None else flat(old.value), None if new is None else flat(new.value)
+    spans = NOWHERE if old is None else old.span, NOWHERE if new is None else new.span
+    return replace(operation(kind_of(old, new), path, texts, "another equation", spans), absolute=absolute)
 
 
 def _bare(expr: tree.Expr, told: frozenset[str], repeated: bool) -> object:

@@ -12,6 +12,7 @@ from tantra_dsl.diagnostics.semantics import UnknownPath
 from tantra_dsl.diff.account import Account, Layers, Part, account
 from tantra_dsl.diff.bases import bases, blocks
 from tantra_dsl.diff.closed import SIBLING, Closed
+from tantra_dsl.diff.equations import Equation, of_part
 from tantra_dsl.diff.operations import place
 from tantra_dsl.diff.recipe import value_at
 from tantra_dsl.diff.settings import applied, argument_of, meaning_of
@@ -188,6 +189,9 @@ class _Search:
         child = self.model.root.children.get(first[0])
         if child is not None:
             return self._part(child, steps[1:], first[0])
+        equation = of_part(self.model.root).get(first[0])
+        if equation is not None and len(steps) == 1:
+            return [_equation(equation, first[0])]
         known = (*FACTS, *self.model.entries, *self.model.root.stacks, *self.model.root.children)
         raise _missing(self.model.spec, self.path, first[0], tuple(dict.fromkeys(known)))
 
@@ -250,6 +254,9 @@ class _Search:
         child = sub.part if sub is not None else part.children.get(name)
         if child is not None:
             return self._called(child, sub.call if sub else None, rest[1:], below)
+        equation = of_part(part).get(name)
+        if equation is not None and len(rest) == 1:
+            return [_equation(equation, below)]
         known = (*part.settings, *(s.label for s in part.sublayers), *part.children)
         raise _missing(self.model.spec, self.path, name, tuple(dict.fromkeys(known)))
 
@@ -272,6 +279,10 @@ class _Search:
             known = tuple(read.settings) if read is not None else ()
             raise _missing(self.model.spec, self.path, rest[0], known)
         return self._setting(inner, rest[1:], f"{path}.{rest[0]}")
+
+
+def _equation(equation: Equation, path: str) -> _Found:
+    return _Found(path, flat(equation.value), equation.span, True)
 
 
 def _placed(found: _Found, path: str, layers: str) -> _Found:

@@ -102,6 +102,12 @@ def test_what_a_block_inherits_is_in_the_chain() -> None:
     assert [line.role for line in found["causal and window(1024)"].lines] == ["sets it"]
 
 
+def test_an_equation() -> None:
+    (found,) = explain(tantra_dsl.load("bert_base"), "pooled")
+    assert found.value == "tanh(linear(select(encoded, 0), dim, true))"
+    assert found.lines[0].text.startswith("pooled = ")
+
+
 def test_one_layer() -> None:
     (found,) = explain(tantra_dsl.load("gemma3_4b"), "layers[5].attention.position.theta")
     assert (found.path, found.value) == ("layers[5].attention.position.theta", "1_000_000")
