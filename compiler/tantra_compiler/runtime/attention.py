@@ -215,10 +215,13 @@ def dot_product_attention(
 
 
 def learns_briefly_on_cpu(q: Tensor, k: Tensor, v: Tensor) -> bool:
-    """Whether products of blocks beat torch's fused CPU kernel, its backward pass above all, for little memory."""
+    """Whether products of blocks beat torch's fused CPU kernel, its backward pass above all, for little memory.
+
+    In float32 that is where heads share keys.
+    """
     learns = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad or v.requires_grad)
-    short = k.shape[1] <= (512 if q.dtype is torch.bfloat16 else 256)
-    return q.is_cpu and learns and short and not torch.compiler.is_compiling()
+    longest = 512 if q.dtype is torch.bfloat16 else 256 if q.shape[2] > k.shape[2] else 0
+    return q.is_cpu and learns and k.shape[1] <= longest and not torch.compiler.is_compiling()
 
 
 def short_on_cpu(q: Tensor, k: Tensor) -> bool:

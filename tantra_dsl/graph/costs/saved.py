@@ -178,7 +178,8 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
     mask, score = node.attr("mask"), node.attr("score")
     batch, queries, heads, _ = outs[0]
     by_torch = score is None and "sink" not in node.attr("has", ()) and (mask is None or node.attr("causal"))
-    short = _SHORT if operands[0].width == _HALF else _SHORT // 2
+    shared = heads > operands[1].shape[2]
+    short = _SHORT if operands[0].width == _HALF else _SHORT // 2 * shared
     if by_torch and mask is not None and not node.attr("dropout") and queries == operands[1].shape[1] <= short:
         return _attend_by_blocks(node, operands, outs)
     if by_torch and operands[0].width == _HALF and queries > 1 and operands[1].shape[1] <= _SHORT:
@@ -191,7 +192,7 @@ def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> S
 _SHORT: Final = 512
 """Up to so many keys, half-width attention goes by products on CPUs.
 
-Causal attention that learns does so too, with half as many keys where it is of full width.
+Causal attention that learns does so in blocks; in full width only where heads share keys, and up to half as many.
 """
 
 _BLOCK: Final = 64
