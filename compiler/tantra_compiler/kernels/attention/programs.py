@@ -65,8 +65,10 @@ class Programs:
         """How much the kernels hold besides the products, which decides their configuration."""
         if any(site.per_pair for site in self.sites):
             return "dropout"
-        several = max(self.key_intervals, self.query_intervals) > 1 or self.reads_batch
-        return "rich" if self.score is not None or self.tile_test is not None or several else "plain"
+        several = max(self.key_intervals, self.query_intervals) > 1
+        by_head = self.by_h and self.query_spans is not None  # a loop over heads around the loops over tiles
+        rich = self.score is not None or self.tile_test is not None or several or by_head
+        return "rich" if rich else "plain"
 
 
 class Unsupported(ValueError):
