@@ -156,7 +156,8 @@ class _Written:
         return sequence(*(self._whole(end) for end in interval))
 
     def _whole(self, expr: Scalar) -> Expr:
-        return whole(self.meaning.placed(expr), self.captures)
+        real = (name for name, each in zip(self.captures, self.meaning.captures, strict=False) if not each.integer)
+        return whole(self.meaning.placed(expr), self.captures, frozenset(real))
 
     def _tile(self, test: TileTest) -> Callable[[str], str]:
         positions = ("first_q", "last_q", "first_k", "last_k", "b", "h", "queries", "keys")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import Final
 
 from tantra_compiler.emit import runtime_index
 from tantra_compiler.emit.calls import Callables
@@ -35,10 +36,27 @@ def _with_imports(graph: Graph, body: str, standalone: bool) -> str:
     copied = runtime_index.closure(runtime) if standalone else []
     for definition in copied:
         used |= definition.free_names
+    registers = any("dataclass" in definition.free_names for definition in copied)
+    if registers:
+        used |= {"sys", "ModuleType"}
     title = f'"""{_title(graph, standalone)}"""'
     head = [title, "", "from __future__ import annotations", "", *_imports(used, runtime, standalone)]
     parts = ["\n".join(head), *(definition.source for definition in copied), body]
+    if registers:
+        parts[0] += "\n\n" + _REGISTERED
+        parts.append(_UNREGISTERED)
     return "\n\n\n".join(parts) + "\n"
+
+
+_REGISTERED: Final = """\
+# Dataclasses look up the module that they are in, which some loaders do not register.
+_IS_REGISTERED = __name__ in sys.modules
+if not _IS_REGISTERED:
+    sys.modules[__name__] = ModuleType(__name__)
+    vars(sys.modules[__name__]).update(globals())"""
+_UNREGISTERED: Final = """\
+if not _IS_REGISTERED:
+    del sys.modules[__name__]"""
 
 
 def _title(graph: Graph, standalone: bool) -> str:

@@ -79,9 +79,11 @@ def _imported(tree: ast.stmt) -> dict[str, str]:
 RUNTIME, OUTSIDE = _load()
 OUTSIDE |= {
     "ClassVar": "from typing import ClassVar",
+    "ModuleType": "from types import ModuleType",
     "NamedTuple": "from typing import NamedTuple",
     "F": "import torch.nn.functional as F",
     "nn": "from torch import nn",
+    "sys": "import sys",
 }
 
 

@@ -19,16 +19,19 @@ _FUNCTIONS: Final = {
 }  # fmt: skip
 
 
-def whole(expr: Scalar, captures: list[str]) -> Expr:
-    """``expr`` over Python numbers; captured tensors, called ``captures``, are read an element at a time."""
+def whole(expr: Scalar, captures: list[str], real: frozenset[str] = frozenset()) -> Expr:
+    """``expr`` over Python numbers; captured tensors, called ``captures``, are read an element at a time.
+
+    Those that are ``real`` hold real numbers, the others whole ones.
+    """
     if isinstance(expr, Const):
         return number(expr.value)
     if isinstance(expr, Var):
         return Expr(expr.name)
     if isinstance(expr, Gather):
-        place = ", ".join(whole(part, captures).text for part in expr.index)
-        return Expr(f"{captures[expr.capture]}[{place}].item()")
-    parts = [whole(part, captures) for part in expr.args]
+        name, place = captures[expr.capture], ", ".join(whole(part, captures, real).text for part in expr.index)
+        return call("float" if name in real else "int", f"{name}[{place}]")
+    parts = [whole(part, captures, real) for part in expr.args]
     if expr.op in _INFIX:
         symbol, rank = _INFIX[expr.op]
         return reduce(lambda left, right: infix(symbol, rank, left, right), parts)

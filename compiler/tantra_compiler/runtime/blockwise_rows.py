@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -239,7 +239,7 @@ class BlockPiece:
         return kept.to(problem.wide).view(rows.pairs, rows.height, self.piece.width)
 
 
-@cache
+@lru_cache(maxsize=256)
 def has_bfloat16_products() -> bool:
     """Whether the chip multiplies bfloat16 itself; else float32 is faster."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

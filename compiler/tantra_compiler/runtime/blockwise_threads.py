@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
@@ -34,7 +34,7 @@ def shares_of_threads(lengths: AttentionLengths) -> list[Share]:
     return [whole]
 
 
-@cache
+@lru_cache(maxsize=256)
 def has_own_thread_counts() -> bool:
     """Whether every thread can say how many it wants: OpenMP's can."""
     return "OpenMP" in torch.__config__.parallel_info().partition("ATen parallel backend:")[2].partition("\n")[0]
