@@ -80,10 +80,10 @@ class Built:
     def fits(self, target: str) -> bool:
         """Whether it runs on the target without spilling.
 
-        Gradients of float32 heads wider than 128 may spill: without tensor cores their operands lie in registers, and
+        Gradients of float32 heads of 128 and wider may spill: without tensor cores their operands lie in registers, and
         no tile is small enough.
         """
-        wide = self.choice.dtype == "fp32" and self.choice.width > 128 and self.choice.kernel != "forward"
+        wide = self.choice.dtype == "fp32" and self.choice.width >= 128 and self.choice.kernel != "forward"
         return not self.failure and (wide or self.taken.spills == 0) and self.taken.shared <= shared_memory(target)
 
 
