@@ -97,13 +97,13 @@ sm_100 forward        256  128x32x8x2  64x32x8x2   128x32x8x2
 sm_100 key_gradient   64   32x128x8x2  64x128x8x2  32x64x4x2
 sm_100 key_gradient   96   64x128x8x2  32x128x8x2  32x64x8x2
 sm_100 key_gradient   128  64x128x8x2  32x128x8x2  32x128x8x2
-sm_100 key_gradient   144  32x128x8x2  32x64x8x2   16x64x8x1
+sm_100 key_gradient   144  32x128x8x2  32x64x8x2   32x64x8x2
 sm_100 key_gradient   160  32x128x8x2  32x64x8x2   32x64x8x2
 sm_100 key_gradient   192  32x64x8x1   32x32x8x1   32x32x8x1
 sm_100 key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1
 sm_100 query_gradient 64   128x128x8x2 64x64x8x2   64x64x8x2
 sm_100 query_gradient 96   64x64x8x2   64x64x8x2   64x32x4x2
-sm_100 query_gradient 128  64x64x8x2   64x64x8x2   64x32x4x2
+sm_100 query_gradient 128  64x64x4x2   64x64x8x2   64x32x4x2
 sm_100 query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2
 sm_100 query_gradient 192  64x32x8x2   128x32x8x2  128x32x8x2
 sm_100 query_gradient 256  128x32x8x2  16x32x4x1   32x32x4x1
