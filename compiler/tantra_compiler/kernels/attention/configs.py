@@ -198,7 +198,7 @@ gfx942 key_gradient   256  16x16x16x1  16x16x16x1  16x16x16x1
 gfx942 query_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
 gfx942 query_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
 gfx942 query_gradient 256  16x16x16x1  16x16x16x1  16x16x16x1
-gfx942 table_gradient 64   32x32x8x1   32x32x8x1   32x32x8x1
+gfx942 table_gradient 64   16x16x8x1   16x16x8x1   16x16x8x1
 gfx942 table_gradient 128  16x16x8x1   16x16x8x1   16x16x8x1
 gfx942 table_gradient 256  16x16x8x1   16x16x8x1   16x16x8x1
 gfx942 decode         64   16x32x4x1   16x32x4x1   16x32x4x1
