@@ -36,7 +36,7 @@ INTERPRETER = Config(16, 32, 4, 1)
 # table_gradient is the gradient of queries where a score reads a learned table by position. sm_80 stands for all chips
 # with some 100 KB of shared memory. The decode kernels choose their query tile by the number of rows.
 HALF = """
-sm_80  forward        64   128x128x8x2 128x64x8x2  128x64x8x2
+sm_80  forward        64   128x128x8x2 128x64x8x2  64x64x4x2
 sm_80  forward        96   128x64x8x2  64x32x4x2   64x32x4x2
 sm_80  forward        128  128x64x8x2  64x32x4x2   64x32x4x2
 sm_80  forward        160  128x32x8x2  128x32x8x2  64x32x4x1
@@ -45,7 +45,7 @@ sm_80  forward        256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_80  key_gradient   64   64x128x8x2  32x64x4x2   32x64x4x2
 sm_80  key_gradient   96   32x128x8x2  32x128x8x2  32x128x8x2
 sm_80  key_gradient   128  64x64x8x2   32x32x4x1   32x32x4x1
-sm_80  key_gradient   144  16x32x4x1   16x32x4x1   16x64x8x1
+sm_80  key_gradient   144  16x32x4x1   16x64x8x1   16x64x8x1
 sm_80  key_gradient   160  16x32x4x1   16x32x4x1   16x64x8x1
 sm_80  key_gradient   192  32x32x8x1   32x32x8x1   32x32x8x1
 sm_80  key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1
@@ -54,10 +54,10 @@ sm_80  query_gradient 96   64x64x8x2   64x32x4x2   64x32x4x2
 sm_80  query_gradient 128  64x64x8x2   64x64x8x2   64x64x8x2
 sm_80  query_gradient 160  64x32x8x2   32x16x4x1   32x16x4x1
 sm_80  query_gradient 192  32x16x4x1   32x16x4x1   32x16x4x1
-sm_80  query_gradient 256  32x16x4x1   32x16x4x1   32x16x4x1
+sm_80  query_gradient 256  32x32x8x1   32x16x4x1   32x16x4x1
 sm_80  table_gradient 64   64x32x8x1   64x32x8x1   64x32x8x1
 sm_80  table_gradient 128  64x32x8x2   64x32x8x2   64x32x8x2
-sm_80  table_gradient 192  16x16x4x1   16x16x4x1   16x16x4x1
+sm_80  table_gradient 192  16x32x4x1   16x32x4x1   16x32x4x1
 sm_80  table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_80  decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 sm_80  decode         128  16x64x4x2   16x64x4x2   16x64x4x2
