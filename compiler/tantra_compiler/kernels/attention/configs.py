@@ -57,7 +57,7 @@ sm_80  query_gradient 192  32x16x4x1   32x16x4x1   32x16x4x1
 sm_80  query_gradient 256  32x32x8x1   32x16x4x1   32x16x4x1
 sm_80  table_gradient 64   64x32x8x1   64x32x8x1   64x32x8x1
 sm_80  table_gradient 128  64x32x8x2   64x32x8x2   64x32x8x2
-sm_80  table_gradient 192  16x32x4x1   16x32x4x1   16x32x4x1
+sm_80  table_gradient 192  16x32x8x1   16x32x8x1   16x32x8x1
 sm_80  table_gradient 256  32x32x4x1   32x32x4x1   32x32x4x1
 sm_80  decode         64   16x64x4x2   16x64x4x2   16x64x4x2
 sm_80  decode         128  16x64x4x2   16x64x4x2   16x64x4x2
