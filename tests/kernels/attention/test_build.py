@@ -24,7 +24,7 @@ SOME = {
     "sm_90": [
         ("forward", "plain", "causal", 128),
         ("key_gradient", "plain", "causal", 128),
-        ("query_gradient", "rich", "table", 64),
+        ("table_gradient", "rich", "score", 64),
         ("decode", "plain", "full", 80),
     ],
     "sm_80": [("forward", "rich", "tile test", 96), ("key_gradient", "plain", "full", 64)],
