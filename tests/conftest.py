@@ -8,3 +8,6 @@ import os
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ["MKL_NUM_THREADS"] = "1"
+
+# Before triton is imported anywhere: kernels run in its interpreter here, on the CPU.
+os.environ["TRITON_INTERPRET"] = "1"
