@@ -82,11 +82,3 @@ def _tested(
     if not evaluate(plan.test.may, values, read):
         return None
     return "full" if cover == "full" or evaluate(plan.test.must, values, read) else "partial"
-
-
-def count_tiles(plan: Plan, sizes: Sizes, b: int = 0, h: int = 0, read: Read = no_captures) -> dict[Cover, int]:
-    """How many tiles are visited, by how; in time linear in their number."""
-    counts: dict[Cover, int] = {"partial": 0, "full": 0}
-    for _, _, cover in visited(plan, sizes, b, h, read):
-        counts[cover] += 1
-    return counts

@@ -39,7 +39,7 @@ class Spans:
     """The intervals to visit for a block of positions ``first``..``last`` of the other side, as expressions.
 
     Variables: ``first`` and ``last`` (inclusive, clipped to positions that there are), ``b``, ``h``, ``queries``,
-    ``keys``. ``exact`` tells that no interval is wider than its alternative for a single position.
+    ``keys``.
     """
 
     intervals: tuple[Interval, ...]
