@@ -311,9 +311,7 @@ def bind_members(members: tuple[tree.Member, ...], scope: Scope, frame: Frame) -
             thunk = shared.SharedThunk(member, scope, frame)
             scope.bind(member.name, thunk)
             frame.session.explicit.append((thunk, f"`share {member.name}`", member.name, member.span))
-        elif isinstance(member, tree.Definition) and member.name:
-            thunk = Thunk.of(Function(member.name, extend.resolve(member, scope, frame), scope=scope, span=member.span))
-            scope.bind(member.name, thunk)
+    extend.bind_definitions(members, scope, frame)
 
 
 def run_assign(

@@ -41,28 +41,48 @@ def steps(path: str) -> list[str]:
 # --- definitions that extend others ----------------------------------------------------
 
 
-def resolve(definition: tree.Definition, scope: Scope, frame: Frame) -> tree.Definition:
-    """The definition with what it extends merged in."""
-    return merge_base(definition, lambda name: _base(name, scope), frame.session.report)
-
-
-def _base(name: str, scope: Scope) -> tree.Definition | None:
+def bind_definitions(members: tuple[tree.Member, ...], scope: Scope, frame: Frame) -> None:
+    """Bind the named definitions among ``members``, in any order, each with what it extends merged in."""
+    from tantra_dsl.semantics.scope import Thunk
     from tantra_dsl.semantics.values import Function
 
-    thunk = scope.find(name)
+    def bind(definition: tree.Definition, meaning: tree.Definition) -> None:
+        function = Function(definition.name or "", meaning, scope=scope, span=definition.span)
+        scope.bind(function.name, Thunk.of(function))
+
+    named = [member for member in members if isinstance(member, tree.Definition) and member.name]
+    for definition in named:
+        bind(definition, definition)
+    names = tuple(sorted(scope.visible()))
+    for definition in named:
+        if definition.extends is not None and definition.kind != "model":
+            merged = merge_base(definition, lambda name, by: _base(name, by, scope), frame.session.report, names)
+            bind(definition, merged)
+
+
+def _base(name: str, by: tree.Definition, scope: Scope) -> tree.Definition | None:
+    """What ``name`` means in ``by extends name``: of a definition's own name, the one further out."""
+    from tantra_dsl.semantics.values import Function
+
+    thunk = scope.parent.find(name) if name == by.name and scope.parent is not None else scope.find(name)
     value = thunk.peek() if thunk is not None and thunk.known else None
     return value.definition if isinstance(value, Function) else None
 
 
 def merge_base(
     definition: tree.Definition,
-    find: Callable[[str], tree.Definition | None],
+    find: Callable[[str, tree.Definition], tree.Definition | None],
     report: Callable[..., object],
+    candidates: tuple[str, ...] = (),
 ) -> tree.Definition:
-    """Merge the whole chain of ``extends`` into one definition; reports what cannot be."""
+    """Merge the whole chain of ``extends`` into one definition; reports what cannot be.
+
+    ``find(name, definition)`` gives what ``definition extends name`` stands for, or None; ``candidates`` are the names
+    among which one that is not found may have been meant.
+    """
     line = [definition]
     while line[-1].extends is not None:
-        base = _next_base(line, find, report)
+        base = _next_base(line, find, report, candidates)
         if base is None:
             line[-1] = replace(line[-1], extends=None)
             break
@@ -74,20 +94,23 @@ def merge_base(
 
 
 def _next_base(
-    line: list[tree.Definition], find: Callable[[str], tree.Definition | None], report: Callable[..., object]
+    line: list[tree.Definition],
+    find: Callable[[str, tree.Definition], tree.Definition | None],
+    report: Callable[..., object],
+    candidates: tuple[str, ...],
 ) -> tree.Definition | None:
     """What the last definition of ``line`` extends; None after a report."""
     definition = line[-1]
     assert definition.extends is not None
     name = definition.extends.id if isinstance(definition.extends, tree.Name) else ""
     span, here = definition.extends.span, definition.name or definition.kind
-    base = find(name)
+    base = find(name, definition)
     if any(base is earlier for earlier in line) or (base is None and name == here):
         chain = (*(earlier.name or earlier.kind for earlier in line), name)
         report(CircularDefinition(span=span, what=f"{definition.kind} {here}", chain=chain[chain.index(name) :]))
         return None
     if base is None:
-        report(UndefinedName(span=span, name=name or "this"))
+        report(UndefinedName(span=span, name=name or "this", candidates=candidates))
         return None
     if base.kind != definition.kind:
         report(WrongType(span=span, wanted=f"a {definition.kind}", got=f"the {base.kind} {name}", where="`extends`"))

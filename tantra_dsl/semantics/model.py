@@ -102,27 +102,17 @@ def _file_scope(unit: Unit, imported: Scope, frame: Frame) -> Scope:
             scope.bind(member.name, Thunk(member.value, scope, frame))
         elif isinstance(member, tree.Share):
             scope.bind(member.name, SharedThunk(member, scope, frame))
-        elif isinstance(member, tree.Definition) and member.name:
-            scope.bind(member.name, Thunk.of(Function(member.name, member, scope=scope, span=member.span)))
-        elif not isinstance(member, tree.Use):
+        elif not isinstance(member, tree.Use) and not (isinstance(member, tree.Definition) and member.name):
             advice = "only definitions, `let`, `share` and `use` stand outside a model"
             frame.session.report(Misplaced(span=member.span, what="this", where="a file", advice=advice))
-    for member in unit.file.members:
-        if (
-            isinstance(member, tree.Definition)
-            and member.name
-            and member.extends is not None
-            and member.kind != "model"
-        ):
-            resolved = extend.resolve(member, scope, frame)
-            scope.bind(member.name, Thunk.of(Function(member.name, resolved, scope=scope, span=member.span)))
+    extend.bind_definitions(unit.file.members, scope, frame)
     return scope
 
 
 def merged_model(unit: Unit, definition: tree.Definition, sink: Sink) -> tree.Definition:
     """The model with everything that it extends merged in."""
     known = {name: found for used in unit.everything() for name, found in used.definitions().items()}
-    return extend.merge_base(definition, known.get, sink.add)
+    return extend.merge_base(definition, lambda name, _by: known.get(name), sink.add, tuple(known))
 
 
 def elaborate(
@@ -444,13 +434,15 @@ class _Model:
         if stream is None:
             return POISON
         embed = evaluate.lookup("embed", self.keys["embed"].span, self.scope, self.frame)
+        # What the model calls so itself goes before.
+        free = {name for name in ("hidden", "logits") if self.scope.find(name) is None}
         x = self._or_stand_in(self._apply("embed", stream, embed))
         for key in ("layers", "final_norm", "head"):
             if key in self.keys:
                 x = self._or_stand_in(self._apply(key, x, None))
-            if key != "head":
+            if key != "head" and "hidden" in free:
                 self.scope.bind_value("hidden", x)
-        if "head" in self.keys:
+        if "head" in self.keys and "logits" in free:
             self.scope.bind_value("logits", x)
         return x
 

@@ -15,6 +15,7 @@ from tantra_dsl.diagnostics.semantics import (
     BadArithmetic,
     CircularDefinition,
     Misplaced,
+    MissingKey,
     TooLarge,
     UndeclaredField,
     UndefinedName,
@@ -538,7 +539,8 @@ def _body(
     prefix = f"{instance.name if instance is not None else function.name}."
     if instance is not None and "scope" in instance.attributes:
         scope.names.update(instance.attributes["scope"])
-        return scalar(_returned(definition), scope, context)
+        returned = _returned(definition)
+        return POISON if returned is None else scalar(returned, scope, context)
     result = _statements(definition, scope, context, frame, prefix)
     if instance is not None:
         instance.attributes["scope"] = {
@@ -547,9 +549,10 @@ def _body(
     return result
 
 
-def _returned(definition: tree.Definition) -> tree.Expr:
+def _returned(definition: tree.Definition) -> tree.Expr | None:
+    """What a body returns; None where it does not, which was told when its equations were first worked out."""
     assert isinstance(definition.body, tree.Body)
-    return next(member.values[0] for member in definition.body.members if isinstance(member, tree.Return))
+    return next((member.values[0] for member in definition.body.members if isinstance(member, tree.Return)), None)
 
 
 def _statements(
@@ -572,9 +575,8 @@ def _statements(
         else:
             where = f"the equations of {definition.kind} {definition.name}"
             return context.frame.session.report(Misplaced(span=member.span, what="this", where=where))
-    return context.frame.session.report(
-        Misplaced(span=definition.span, what="a body without `return`", where=f"a {definition.kind}")
-    )
+    owner = f"{definition.kind} {definition.name}"
+    return context.frame.session.report(MissingKey(span=definition.name_span, owner=owner, missing=("return",)))
 
 
 def _makes_weights(expr: tree.Expr, scope: Scope) -> bool:

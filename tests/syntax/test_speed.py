@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.syntax.parse import parse_source
 from tantra_dsl.syntax.source import Source
+from tests.counted import counted_calls
 from tests.syntax.samples import ALL
 
 UNIT = "".join(
@@ -27,19 +26,8 @@ def long_yaml(count):
 
 
 def calls(text, language):
-    counted = 0
-
-    def count(frame, event, argument):
-        nonlocal counted
-        counted += event == "call" and "tantra_dsl" in frame.f_code.co_filename
-
     sink = Sink()
-    sys.setprofile(count)
-    try:
-        file = parse_source(Source("s", text, language), sink)
-    finally:
-        sys.setprofile(None)
-    assert file is not None
+    counted = counted_calls(lambda: parse_source(Source("s", text, language), sink))
     assert not sink.items
     return counted
 
