@@ -8,7 +8,7 @@ from tantra_compiler.emit.site import Site, lowers
 
 @lowers("linear")
 def _linear(site: Site) -> Expr:
-    return call("F.linear", *site.args)
+    return site.run("linear", *site.args)
 
 
 @lowers("embedding")

@@ -74,7 +74,7 @@ def layer_constructor(node: Node, weight: Node) -> str | None:
     shape = weight_shape(weight)
     biased = len(node.inputs) == 3
     if node.op == "linear":
-        return f"nn.Linear({shape[1]}, {shape[0]}{'' if biased else ', bias=False'})"
+        return f"Linear({shape[1]}, {shape[0]}{'' if biased else ', bias=False'})"
     if node.op == "embedding":
         return f"nn.Embedding({shape[0]}, {shape[1]})"
     if node.op == "layer_norm":

@@ -8,8 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("remembered", "cache", "shape", "norms", "positions", "short_attention", "attention", "program",
-          "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",
+_ORDER = ("operators", "remembered", "cache", "shape", "linear", "norms", "positions", "short_attention", "attention",
+          "program", "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",
           "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "linear_loss",
           "weights")  # fmt: skip
 PACKAGE = "tantra_compiler.runtime"

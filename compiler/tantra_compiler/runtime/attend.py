@@ -6,7 +6,6 @@ kernels that are made from the program. Both keep memory linear in the length, f
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -20,6 +19,7 @@ from torch.utils.flop_counter import register_flop_formula
 from tantra_compiler.runtime.attention import attend_biased
 from tantra_compiler.runtime.blockwise import backward_blocks, forward_blocks
 from tantra_compiler.runtime.cache import Cache
+from tantra_compiler.runtime.operators import operator_namespace
 from tantra_compiler.runtime.program import AttentionProgram, Captures
 from tantra_compiler.runtime.reference import reference
 
@@ -200,15 +200,9 @@ def _attend_autocast(device: str) -> Callable[..., Any]:
     return rule
 
 
-def _attend_namespace() -> str:
-    """``tantra``; a copy of this file registers operators of its own."""
-    name = __name__
-    return "tantra" if name.startswith("tantra_compiler.") else "tantra_" + re.sub(r"\W", "_", name)
-
-
 def _registered(name: str, schema: str, on_cpu: Any, on_gpu: Any, fake: Any, flops: Any) -> Any:
     """An operator, as torch.compile, checkpointing and FLOP counters know it."""
-    namespace = _attend_namespace()
+    namespace = operator_namespace(__name__)
     _ATTEND_LIBRARY.define(schema)  # type: ignore[no-untyped-call]
     _ATTEND_LIBRARY.impl(name, on_cpu, "CPU")  # type: ignore[no-untyped-call]
     _ATTEND_LIBRARY.impl(name, on_gpu, "CUDA")  # type: ignore[no-untyped-call]
@@ -223,12 +217,12 @@ def _registered_attend() -> Any:
     operator = _registered("attend", _ATTEND_SCHEMA, _attend_on_cpu, _attend_on_gpu, _attend_fake, _attend_flops)
     for device, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
         _ATTEND_LIBRARY.impl("attend", _attend_autocast(device), key)  # type: ignore[no-untyped-call]
-    name = f"{_attend_namespace()}::attend"
+    name = f"{operator_namespace(__name__)}::attend"
     torch.library.register_autograd(name, _attend_gradients, setup_context=_keep_attention, lib=_ATTEND_LIBRARY)
     return operator
 
 
-_ATTEND_LIBRARY = torch.library.Library(_attend_namespace(), "FRAGMENT")  # type: ignore[no-untyped-call]
+_ATTEND_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
 ATTEND_BACKWARD = _registered(
     "attend_backward", _ATTEND_BACKWARD_SCHEMA, _attend_backward_on_cpu, _attend_backward_on_gpu,
     _attend_backward_fake, _attend_backward_flops,

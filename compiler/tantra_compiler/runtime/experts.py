@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from tantra_compiler.runtime.linear import linear
 
 
 def route(
@@ -56,7 +57,7 @@ def expert_linear(x: Tensor, experts: Tensor, weight: Tensor, bias: Tensor | Non
     counts = torch.bincount(experts.flatten(), minlength=weight.shape[0]).tolist()
     parts = torch.split(rows.reshape(-1, x.shape[-1])[order], counts)
     biases = [None] * len(counts) if bias is None else bias.unbind()
-    made = [F.linear(part, weight[i], biases[i]) for i, part in enumerate(parts) if counts[i]]
+    made = [linear(part, weight[i], biases[i]) for i, part in enumerate(parts) if counts[i]]
     sorted_rows = torch.cat(made)
     out = torch.empty_like(sorted_rows).index_copy(0, order, sorted_rows)
     return out.view(*experts.shape, weight.shape[1])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
+from tantra_compiler.runtime.linear import linear, onednn_product, through_onednn
 from tantra_compiler.runtime.losses import cross_entropy
+from tantra_compiler.runtime.operators import operator_namespace
 
 _LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
 """Bytes of scores held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
@@ -85,7 +85,7 @@ def linear_cross_entropy_reference(
 
     x [..., width], weight [classes, width], bias [classes], target int [...].
     """
-    scores = F.linear(x, weight, bias)
+    scores = linear(x, weight, bias)
     scores = scores if between is None else between.value(scores, *vectors)
     return cross_entropy(scores, target, label_smoothing=label_smoothing, ignore=ignore, z_loss=z_loss)
 
@@ -167,7 +167,8 @@ class LossChunks:
         """Memory for one chunk, which all chunks use, and for what is made of all of them."""
         count, classes = len(self.rows), len(call.weight)
         self.step = rows_of_a_chunk(count, classes * self.rows.element_size(), call.x.device.type)
-        self.scores = self.rows.new_empty(self.step, classes)
+        self.onednn = through_onednn(self.rows, self.weight)
+        self.scores = self.rows.new_empty(0 if self.onednn else self.step, classes)
         self.part = min(self.step, max(1, _LOSS_PART // classes)) if call.x.is_cpu else self.step
         self.shares = self.rows.new_empty(self.part if call.x.is_cpu else 0, classes, dtype=call.wide)
         self.total = self.rows.new_zeros((), dtype=call.wide)
@@ -221,6 +222,9 @@ class LossChunks:
         return top, torch.softmax(shares, -1, out=shares)
 
     def _products(self, x: Tensor) -> Tensor:
+        """Scores before the function between; torch's own products put them where the next chunk's will be."""
+        if self.onednn:
+            return onednn_product(x, self.weight, self.bias)
         out, weight = self.scores[: len(x)], self.weight.t()
         return torch.mm(x, weight, out=out) if self.bias is None else torch.addmm(self.bias, x, weight, out=out)
 
@@ -249,7 +253,9 @@ class LossChunks:
     def _take_gradients(self, scores: Tensor, x: Tensor, rows: slice) -> None:
         """Products of the gradient of a chunk's ``scores``."""
         call = self.call
-        if call.for_x:
+        if call.for_x and self.onednn:
+            self.grad_x[rows] = onednn_product(scores, self.weight.t())
+        elif call.for_x:
             torch.mm(scores, self.weight, out=self.grad_x[rows])
         if call.for_weight:
             self._add_grad_weight(scores.t(), x, first=rows.start == 0)
@@ -351,12 +357,6 @@ def _linear_loss_autocast(device: str) -> Callable[..., Any]:
     return rule
 
 
-def _operator_namespace() -> str:
-    """``tantra``; a copy of this file registers an operator of its own."""
-    name = __name__
-    return "tantra" if name.startswith("tantra_compiler.") else "tantra_" + re.sub(r"\W", "_", name)
-
-
 def _registered_loss(namespace: str) -> Any:
     """The operator, as torch.compile, autocast, checkpointing and FLOP counters know it."""
     _LOSS_LIBRARY.define(_LOSS_SCHEMA)  # type: ignore[no-untyped-call]
@@ -371,5 +371,5 @@ def _registered_loss(namespace: str) -> Any:
     return operator.default
 
 
-_LOSS_LIBRARY = torch.library.Library(_operator_namespace(), "FRAGMENT")  # type: ignore[no-untyped-call]
-LINEAR_LOSS = _registered_loss(_operator_namespace())
+_LOSS_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
+LINEAR_LOSS = _registered_loss(operator_namespace(__name__))
