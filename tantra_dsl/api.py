@@ -226,7 +226,10 @@ class Spec:
         return CompileOptions(**{"dropout": recipe.dropout, "label_smoothing": recipe.label_smoothing, **changes})
 
     def compile(self, **changes: Any) -> nn.Module:
-        """The model as a PyTorch module, weights not yet initialised. Raises SpecError."""
+        """The model as a PyTorch module; ``changes`` are those of ``CompileOptions``. Raises SpecError.
+
+        Its weights are started as the spec says, from ``seed`` or, without one, from torch's generator.
+        """
         from tantra_compiler import compile_graph
 
         return compile_graph(self.graph(), self.options(**changes))

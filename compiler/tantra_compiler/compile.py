@@ -44,19 +44,17 @@ def emit_source(graph: Graph, options: CompileOptions | None = None) -> str:
 
 
 def compile_graph(graph: Graph, options: CompileOptions | None = None) -> nn.Module:
-    """The model as a module; every primitive of the language can be compiled."""
+    """The model as a module, its weights started as the spec says; every primitive of the language can be compiled."""
     import torch
 
     options = options or CompileOptions()
     source = emit_source(graph, options)
-    model_class = load_source(source, graph.name)
-    if options.seed is None and options.device != "meta":
-        with torch.device(options.device):
-            return model_class()
-    model = made_without_starts(model_class)
-    if options.seed is not None and options.device != "meta":
-        model = model.to_empty(device=options.device)
-        model.init_weights(options.seed)  # type: ignore[operator]
+    model = made_without_starts(load_source(source, graph.name))
+    if options.device == "meta":
+        return model
+    model = model.to_empty(device=options.device)
+    seed = int(torch.randint(2**62, ())) if options.seed is None else options.seed
+    model.init_weights(seed)  # type: ignore[operator]
     return model
 
 

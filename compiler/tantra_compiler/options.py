@@ -12,9 +12,9 @@ class CompileOptions:
 
     ``dropout`` and ``label_smoothing`` are the recipe's, for ops that leave theirs open. ``standalone`` copies the
     runtime into the source, which then needs torch alone. ``kernels`` overrides how attention runs, by a path or
-    pattern such as ``layers.*.attention`` (only ``reference`` so far). ``without`` names passes to leave out.
-    ``seed`` starts the weights; without it they are as torch made them. ``device`` is where the module is made,
-    ``meta`` included.
+    pattern such as ``layers.*.attention``. ``without`` names passes to leave out.
+    ``seed`` starts the weights; without it one is drawn from torch's generator. ``device`` is where the module is
+    made; on ``meta`` nothing is started.
     """
 
     dropout: float = 0.0

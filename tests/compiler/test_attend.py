@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from tantra_compiler.runtime import attend as operator
 from tantra_compiler.runtime.program import AttentionProgram
@@ -106,6 +107,34 @@ def test_gradients_go_through_a_compiled_model() -> None:
     found = [p.grad for p in model.parameters() if p.grad is not None]
     for got, want in zip(found, expected, strict=True):
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_selective_checkpointing_keeps_attention_or_runs_it_again(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, runs, forward = program_of("window"), 0, operator.forward_blocks
+
+    def counted(*inputs: Any, **settings: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return forward(*inputs, **settings)
+
+    monkeypatch.setattr(operator, "forward_blocks", counted)
+
+    def policy(_context: Any, op: Any, *_inputs: Any, **_settings: Any) -> CheckpointPolicy:
+        return CheckpointPolicy.MUST_SAVE if kept and op is operator.ATTEND else CheckpointPolicy.PREFER_RECOMPUTE
+
+    def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return operator.attend(q * 2, k, v, program=program, scale=0.25).sin()
+
+    found = []
+    for run in (call, lambda *x: checkpoint(call, *x, use_reentrant=False, context_fn=contexts)):
+        contexts = partial(create_selective_checkpoint_contexts, policy)
+        inputs = operands(20, 33)
+        out = run(*inputs)
+        out.square().sum().backward()
+        found.append([out, *(x.grad for x in inputs)])
+    assert all(torch.equal(got, want) for got, want in zip(*found, strict=True))
+    assert runs == (2 if kept else 3)
 
 
 def test_checkpointing_repeats_dropout() -> None:

@@ -47,6 +47,17 @@ def test_init_weights_starts_every_weight_anew() -> None:
         assert all(torch.equal(model.state_dict()[path], weight) for path, weight in expected.items())
 
 
+def test_without_a_seed_torchs_generator_gives_it() -> None:
+    found = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        found.append(compile_graph(CASES["llama"]).state_dict())
+    first, again, other = found
+    assert all(torch.equal(first[path], again[path]) for path in first)
+    assert any(not torch.equal(first[path], other[path]) for path in first)
+    assert all(weight.isfinite().all() for weight in first.values())
+
+
 def test_distributions() -> None:
     normal = started("normal", 0.5, 0.02)
     assert normal.mean().item() == pytest.approx(0.5, abs=5 * 0.02 / math.sqrt(normal.numel()))
