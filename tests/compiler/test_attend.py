@@ -126,9 +126,9 @@ def test_selective_checkpointing_keeps_attention_or_runs_it_again(kept: bool, mo
     def call(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return operator.attend(q * 2, k, v, program=program, scale=0.25).sin()
 
+    contexts = partial(create_selective_checkpoint_contexts, policy)
     found = []
     for run in (call, lambda *x: checkpoint(call, *x, use_reentrant=False, context_fn=contexts)):
-        contexts = partial(create_selective_checkpoint_contexts, policy)
         inputs = operands(20, 33)
         out = run(*inputs)
         out.square().sum().backward()
