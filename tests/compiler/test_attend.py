@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.flop_counter import FlopCounterMode
 
 from tantra_compiler.runtime import attend as operator
 from tantra_compiler.runtime.program import AttentionProgram
@@ -205,3 +207,29 @@ def test_decoding_gives_what_the_whole_sequence_gives() -> None:
             cache = model.new_cache(2, 60)
             steps = [model(**{key: x[:, at : at + 1] for key, x in inputs.items()}, cache=cache) for at in range(60)]
         torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-5)
+
+
+# --- kernels that do not build -------------------------------------------------------------
+
+
+def refused(*_: Any) -> None:
+    raise RuntimeError("no such instruction\nin line 3")
+
+
+def test_attention_without_its_kernel_runs_by_the_reference_and_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the meta device, which is no CPU, as no GPU is needed to see which way is taken."""
+    from tantra_compiler.kernels.attention import launch
+
+    program = program_of("window")
+    operator._kernel_builds.cache_clear()
+    monkeypatch.setattr(launch, "check", refused)
+    inputs = [x.detach().to("meta") for x in operands(20, 33)]
+    with FlopCounterMode(display=False) as counter, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        shapes = {operator.attend(*inputs, program, scale=0.25).shape for _ in range(3)}
+    operator._kernel_builds.cache_clear()
+    assert shapes == {torch.Size([2, 20, 4, 16])}
+    assert "tantra.attend" not in str(counter.get_flop_counts())
+    (warning,) = (str(each.message) for each in told)
+    assert program.text in warning
+    assert warning.endswith("it does not build: no such instruction")
