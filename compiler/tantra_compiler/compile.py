@@ -18,6 +18,7 @@ from tantra_compiler.passes.kernels import ChooseKernels
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
 from tantra_compiler.passes.norms import FuseNorms
 from tantra_compiler.passes.recipe import ApplyRecipe
+from tantra_compiler.passes.repeated import DropUnread, ShareRepeated
 from tantra_dsl.graph.model import Graph
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def pipeline(options: CompileOptions) -> list[Pass]:
     """The passes that ``options`` ask for, in order."""
     passes: list[Pass] = [
         ApplyRecipe(options.dropout, options.label_smoothing),
+        ShareRepeated(),
+        DropUnread(),
         FuseLinearLoss(),
         FuseNorms(),
         ChooseKernels(tuple(options.kernels.items())),

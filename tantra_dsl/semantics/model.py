@@ -325,6 +325,12 @@ class _Model:
     def _kind_of_input(self, type: tree.Expr) -> Value:
         """What the type of an input says; `tokens` is a kind of input here, whatever else goes by that name."""
         kind = type.base if isinstance(type, tree.Index) else type
+        if isinstance(type, tree.Call) and isinstance(type.callee, tree.Name) and type.callee.id in INPUT_KINDS:
+            advice = f"its figures stand in brackets: `{type.callee.id}[...]`"
+            got = f"{type.callee.id}(...)"
+            return self.session.report(
+                WrongType(span=type.span, wanted="the kind of an input", got=got, where="`input`", advice=advice)
+            )
         if not isinstance(kind, tree.Name) or kind.id not in INPUT_KINDS:
             return evaluate.evaluate(type, self.scope, self.frame)
         if not isinstance(type, tree.Index):
@@ -343,6 +349,7 @@ class _Model:
             if kind is not POISON:
                 wanted = "tokens, labels, ids[n], per_token, per_sequence, class[n], pixels[c, h, w] or features[n]"
                 self.session.report(WrongType(span=span, wanted=wanted, got=describe(kind), where=f"input `{name}`"))
+            self.scope.bind_value(name, POISON)
             return None
         tensor = Tensor(self.frame.builder.input(name, typed[0], "tensor", spec=typed[1]), self.frame)
         self.inputs[name] = tensor

@@ -218,6 +218,10 @@ def _take_params(rest: list[Bound], application: Application) -> bool:
         if argument.name is not None and argument.name not in names:
             argument.thunk.read, sound = True, False
             report(UnknownKey(span=argument.span, key=argument.name, owner=owner, candidates=tuple(names)))
+        elif argument.name in application.thunks:
+            argument.thunk.read, sound = True, False
+            reason = f"was given `{argument.name}` twice"
+            report(TooManyArguments(span=argument.span, owner=owner, reason=reason))
         elif argument.name is None and variadic and free == [names[-1]]:
             application.thunks.setdefault(f"{names[-1]}{len(application.thunks)}", argument.thunk)
         elif argument.name is None and not free:

@@ -200,3 +200,31 @@ def hashes(text: str) -> list[str] | None:
         return [full_hash(spec.graph()) for spec in specs]
     except SpecError:
         return None
+
+
+TWICE = {
+    "a = linear(x, 8, out: 8)": "linear was given `out` twice",
+    "a = conv1d(x, 5; width: 5)": "conv1d was given `width` twice",
+    "a = pool(x, mean, axis: time; kind: sum)": "pool was given `kind` twice",
+    "a = attention(x, 2, heads: 2)": "module attention was given `heads` twice",
+    "a = x |> wide(8, n: 8) * 2": "block wide was given `n` twice",
+    "a = attention(x; heads: 2, mask: near(3, w: 3))": "mask near was given `w` twice",
+}
+
+
+@pytest.mark.parametrize("line", TWICE)
+def test_a_value_given_by_place_and_by_name_is_told(line: str) -> None:
+    text = f"""
+    mask near(w: int) = q - k < w
+    block wide(x; n: int) = x + linear(x, n)
+    model m {{
+      vocab: 10
+      dim: 8
+      input tokens: tokens
+      x = embed(tokens)
+      {line}
+      return a
+    }}
+    """
+    (first, *_) = tantra_dsl.loads(text).check()
+    assert (first.code, first.title) == ("K0104", TWICE[line])
