@@ -163,9 +163,7 @@ class _Matcher:
         self.binding.spoiled = True
         argument.thunk.read = True
         places = (*(() if self.definition.kind == "wiring" else self.inputs), *self.params)
-        listed = f" ({', '.join(places)})" if places else ""
-        reason = f"takes {len(places)} value{'' if len(places) == 1 else 's'}{listed}, but more were given"
-        self.frame.session.report(TooManyArguments(span=argument.span, owner=self.owner, reason=reason))
+        self.frame.session.report(surplus(argument, self.owner, places))
 
     def _place(self, into: dict[str, Thunk], name: str, argument: Bound) -> None:
         if name in into:
@@ -175,6 +173,13 @@ class _Matcher:
             return
         parameter = self.params.get(name) if into is self.binding.params else None
         into[name] = typed(argument, parameter, self.scope, self.frame) if parameter else argument.thunk
+
+
+def surplus(argument: Bound, owner: str, places: tuple[str, ...]) -> TooManyArguments:
+    """The report of an ``argument`` for which none of the ``places`` is left."""
+    listed = f" ({', '.join(places)})" if places else ""
+    reason = f"takes {len(places)} value{'' if len(places) == 1 else 's'}{listed}, but more were given"
+    return TooManyArguments(span=argument.span, owner=owner, reason=reason)
 
 
 def require(binding: Binding, function: Function, frame: Frame, span: Span) -> bool:

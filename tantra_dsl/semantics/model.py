@@ -13,7 +13,7 @@ import tantra_dsl.semantics.naming as naming
 import tantra_dsl.semantics.references as references
 from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.diagnostics.semantics import Misplaced, MissingKey, NoEffect, Redefined, UnknownKey, WrongType
-from tantra_dsl.diagnostics.syntax import DuplicateName
+from tantra_dsl.diagnostics.syntax import DuplicateKey, DuplicateName
 from tantra_dsl.graph.model import Graph, InputSpec
 from tantra_dsl.graph.types import Dim, Size, TensorType
 from tantra_dsl.semantics.binding import input_names
@@ -214,6 +214,7 @@ class _Model:
         self.keys: dict[str, tree.Entry] = {}
         self.assigned: dict[str, tuple[Span, Thunk]] = {}
         self.objective_input: Value = None
+        self.recipe_span: Span | None = None
 
     @property
     def members(self) -> tuple[tree.Member, ...]:
@@ -274,6 +275,9 @@ class _Model:
 
     def _take_section(self, member: tree.Item) -> None:
         if isinstance(member.value, tree.Call) and extend.label(member.value) == "train":
+            if self.recipe_span is not None:
+                self.session.report(DuplicateKey(span=member.span, key="train", first=self.recipe_span))
+            self.recipe_span = member.span
             self.result.settings = settings_of(member.value, self.scope, self.frame)
             return
         what = f"`{extend.label(member.value) or 'this'}`"

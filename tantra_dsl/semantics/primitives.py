@@ -217,7 +217,8 @@ def _take_params(rest: list[Bound], application: Application) -> bool:
         free = [name for name in names if name not in application.thunks]
         if argument.name is not None and argument.name not in names:
             argument.thunk.read, sound = True, False
-            report(UnknownKey(span=argument.span, key=argument.name, owner=owner, candidates=tuple(names)))
+            known = tuple(name for name in names if not name.endswith("*"))
+            report(UnknownKey(span=argument.span, key=argument.name, owner=owner, candidates=known))
         elif argument.name in application.thunks:
             argument.thunk.read, sound = True, False
             reason = f"was given `{argument.name}` twice"

@@ -19,12 +19,13 @@ from tantra_dsl.diagnostics.semantics import (
     TooLarge,
     UndeclaredField,
     UndefinedName,
+    UnknownKey,
     WrongType,
 )
 from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Program, Scalar, ScalarOp, Var
 from tantra_dsl.scalars.simplify import ScalarError, simplify
 from tantra_dsl.scalars.types import kind_of
-from tantra_dsl.semantics.binding import bind, input_names, require
+from tantra_dsl.semantics.binding import bind, input_names, require, surplus
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.numbers import FUNCTIONS
 from tantra_dsl.semantics.scope import Scope, Thunk
@@ -457,6 +458,11 @@ def _arguments(expr: tree.Call, scope: Scope, context: Context) -> tuple[Bound, 
 
 
 def _builtin(name: str, expr: tree.Call, scope: Scope, context: Context) -> Result:
+    for argument in expr.arguments:
+        if argument.name is not None:
+            return context.frame.session.report(
+                UnknownKey(span=argument.span, key=argument.name, owner=name, candidates=())
+            )
     arguments = [scalar(argument.value, scope, context) for argument in expr.arguments]
     if any(isinstance(argument, Poison) for argument in arguments):
         return POISON
@@ -518,6 +524,11 @@ def _parameters(function: Function, arguments: tuple[Bound, ...], span: Span, co
         if isinstance(value, Poison):
             return None
         scope.bind_value(name, Symbolic(value))
+    spare = [argument for argument in given if argument.name is None]
+    if inputs and len(spare) > len(definition.params):
+        places = (*inputs, *(parameter.name for parameter in definition.params))
+        context.frame.session.report(surplus(spare[len(definition.params)], f"fn {function.name}", places))
+        return None
     binding = bind(
         replace(function, definition=replace(definition, inputs=() if inputs else definition.inputs)),
         tuple(given),

@@ -6,13 +6,25 @@ from collections.abc import Sequence
 
 from tantra_dsl.diagnostics.core import Sink
 from tantra_dsl.syntax.source import Span
-from tantra_dsl.syntax.tree import Argument, Definition, Entry, Input, Let, Member, Parameter, Share
+from tantra_dsl.syntax.tree import (
+    Argument,
+    Assign,
+    Definition,
+    Entry,
+    Input,
+    Let,
+    Member,
+    Parameter,
+    Return,
+    Share,
+)  # fmt: skip
 
 
 def check_members(members: Sequence[Member], sink: Sink) -> None:
     """Report keys set twice and names defined twice in one body or file."""
     keys: dict[str, Entry] = {}
     names: dict[str, Member] = {}
+    returned: Return | None = None
     for member in members:
         if isinstance(member, Entry):
             first = keys.setdefault(member.path, member)
@@ -20,6 +32,12 @@ def check_members(members: Sequence[Member], sink: Sink) -> None:
                 _set_twice(member, first, member.path, sink)
         elif isinstance(member, Definition | Let | Share | Input):
             _check_name(member, names, sink)
+        elif isinstance(member, Assign) and len(set(member.targets)) < len(member.targets):
+            _check_targets(member, sink)
+        elif isinstance(member, Return):
+            returned = returned or member
+            if returned is not member:
+                _set_twice(member, returned, "return", sink)
 
 
 def _check_name(member: Definition | Let | Share | Input, names: dict[str, Member], sink: Sink) -> None:
@@ -28,6 +46,11 @@ def _check_name(member: Definition | Let | Share | Input, names: dict[str, Membe
     if first is not member:
         what = member.kind if isinstance(member, Definition) else type(member).__name__.lower()
         _defined_twice(member, first, name, what, sink)
+
+
+def _check_targets(member: Assign, sink: Sink) -> None:
+    again = next(name for number, name in enumerate(member.targets) if name in member.targets[:number])
+    _defined_twice(member, member, again, "variable", sink)
 
 
 def check_arguments(arguments: Sequence[Argument], sink: Sink) -> None:
@@ -51,7 +74,7 @@ def check_parameters(parameters: Sequence[Parameter], sink: Sink) -> None:
             _defined_twice(parameter, first, parameter.name, "parameter", sink)
 
 
-def _set_twice(again: Entry | Argument, first: Entry | Argument, key: str, sink: Sink) -> None:
+def _set_twice(again: Member | Argument, first: Member | Argument, key: str, sink: Sink) -> None:
     from tantra_dsl.diagnostics.syntax import DuplicateKey
 
     sink.add(DuplicateKey(span=head(again), key=key, first=head(first)))

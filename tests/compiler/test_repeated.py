@@ -37,8 +37,9 @@ def after(change: ShareRepeated | DropUnread, *lines: str) -> str:
 def test_equal_ops_of_equal_operands_become_one() -> None:
     both = (f"a: {STREAM} = {EXP.format('x')} @0:a", f"b: {STREAM} = {EXP.format('x')} @1:b")
     rest = (f"c: {STREAM} = {EXP.format('a')} @2:c", f"d: {STREAM} = {EXP.format('b')} @3:d")
-    found = after(ShareRepeated(), *both, *rest, f"out: {STREAM} = {ADD.format('c', 'd')} @4", "return output=out, again=d")
-    assert found == text(both[0], rest[0], f"out: {STREAM} = {ADD.format('c', 'c')} @4", "return output=out, again=c")
+    before = (*both, *rest, f"out: {STREAM} = {ADD.format('c', 'd')} @4", "return output=out, again=d")
+    expected = (both[0], rest[0], f"out: {STREAM} = {ADD.format('c', 'c')} @4", "return output=out, again=c")
+    assert after(ShareRepeated(), *before) == text(*expected)
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,33 @@ def test_a_value_given_by_place_and_by_name_is_told(line: str) -> None:
     """
     (first, *_) = tantra_dsl.loads(text).check()
     assert (first.code, first.title) == ("K0104", TWICE[line])
+
+
+REPEATED = {
+    "return x; return x": "S0201: `return` is set twice",
+    "a, a = split(x, 4, 4); return a": "S0202: variable `a` is defined twice",
+    "train { steps: 3 }; train { seed: 4 }; return x": "S0201: `train` is set twice",
+    "return exp(max(x, foo: 3))": "K0101: max has no `foo`",
+    "return halved(x, 2, 3)": "K0104: fn halved takes 2 values (x, y), but more were given",
+    "return attention(x, heads: 2, mask: max(q, foo: k) <= q)": "K0101: max has no `foo`",
+}
+
+
+@pytest.mark.parametrize("lines", REPEATED)
+def test_nothing_is_set_aside_silently(lines: str) -> None:
+    body = lines.replace("; ", "\n      ")
+    text = f"""
+    fn halved(x, y) = x / y
+    model m {{
+      vocab: 10
+      dim: 8
+      input tokens: tokens
+      x = embed(tokens)
+      {body}
+    }}
+    """
+    try:
+        found = tantra_dsl.loads(text).check()
+    except SpecError as error:
+        found = error.diagnostics
+    assert [f"{item.code}: {item.title}" for item in found] == [REPEATED[lines]]

@@ -35,7 +35,8 @@ def choose_attention(node: Node) -> Choice:
     if asked != "triton" and not special and node.attr("mask") is None:
         return Choice("attend_full", "torch's fused attention: there is no mask and no score")
     if asked != "triton" and not special and node.attr("causal"):
-        return Choice("attend_causal", "torch's fused attention, which skips later keys itself; short sequences on CPUs by plain products")
+        short = "short sequences on CPUs by plain products"
+        return Choice("attend_causal", f"torch's fused attention, which skips later keys itself; {short}")
     return Choice("attend", "asked for" if asked else _what_is_visited(node))
 
 

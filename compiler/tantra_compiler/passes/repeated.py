@@ -43,7 +43,8 @@ def _shared(body: Body) -> Body:
     for node in body.nodes:
         inputs = tuple(_through(ref, instead) for ref in node.inputs)
         made = node if inputs == node.inputs else replace(node, inputs=inputs)
-        known = made.id if _is_unique(made) else first.setdefault((made.op, made.inputs, made.attrs, made.types), made.id)
+        what = (made.op, made.inputs, made.attrs, made.types)
+        known = made.id if _is_unique(made) else first.setdefault(what, made.id)
         if known == made.id:
             nodes.append(made)
         else:
