@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tantra_dsl.graph.roles import WeightRole
 from tantra_dsl.semantics.recipe import OptimizerChoice
-from tantra_dsl.train.roles import WeightRole
 
 DEFAULT_LR = {"adamw": 1e-3, "adam": 1e-3, "sgd": 0.1, "muon": 0.02}
 Named = dict[str, nn.Parameter]
@@ -90,9 +90,9 @@ def make_optimizers(module: nn.Module, choice: OptimizerChoice, roles: Mapping[s
 
 
 def _is_hidden(name: str, weight: nn.Parameter, roles: Mapping[str, WeightRole], vocab: int) -> bool:
-    """Whether a weight is a matrix between hidden layers: not an embedding, and not the head."""
-    projection = roles[name].is_projection if name in roles else name.endswith("weight")
-    return weight.ndim == 2 and vocab not in weight.shape and projection
+    """``WeightRole.is_hidden_matrix``; of a weight without a role, by its name."""
+    role = roles.get(name, WeightRole(True, frozenset({"linear"} if name.endswith("weight") else ())))
+    return role.is_hidden_matrix(weight.shape, vocab)
 
 
 def _groups(weights: Named, roles: Mapping[str, WeightRole], decay: float) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from torch import nn
 
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 from tantra_dsl.diagnostics.training import DataChanged, at_path
+from tantra_dsl.graph.roles import weight_roles
 from tantra_dsl.semantics.recipe import Recipe
 from tantra_dsl.train import checkpoint, tokenizer
 from tantra_dsl.train.batches import make_batches
@@ -29,7 +30,6 @@ from tantra_dsl.train.plan import context_of, make_plan, peak_of
 from tantra_dsl.train.progress import Progress, clock
 from tantra_dsl.train.protocol import Model, RunResult
 from tantra_dsl.train.request import Request
-from tantra_dsl.train.roles import weight_roles
 from tantra_dsl.train.sampling import Choice, continued, prompt_ids
 
 SAMPLE_LENGTH = 300

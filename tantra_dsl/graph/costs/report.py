@@ -14,9 +14,10 @@ from tantra_dsl.graph.costs.parts import Part, PartTable
 from tantra_dsl.graph.costs.saved import FORMULA as SAVED
 from tantra_dsl.graph.costs.training import Training
 from tantra_dsl.graph.model import Graph
+from tantra_dsl.graph.roles import hidden_parameters
 
 OPTIMIZER_STATES: Final = {"adamw": 2, "adam": 2, "muon": 1, "sgd": 0, "sgd_momentum": 1}
-"""Numbers that an optimizer keeps for each weight."""
+"""Numbers that an optimizer keeps for each weight; muon for hidden matrices, and what adamw does for the others."""
 STATE_BYTES: Final = 4
 
 
@@ -146,14 +147,25 @@ class _Costing:
 
     def _memory(self) -> Iterator[tuple[str, Figure]]:
         params = self.parameters.total[self.graph.root]
-        states = OPTIMIZER_STATES[self.optimizer]
+        states = self._optimizer(params)
         yield "weight_bytes", Figure(4 * params, "params * 4 bytes")
         yield "gradient_bytes", Figure(4 * params, "params * 4 bytes")
-        yield "optimizer_bytes", Figure(4 * states * params, f"params * 4 bytes * {states} for {self.optimizer}")
+        yield "optimizer_bytes", states
         dropout = f", dropout {self.dropout:g}" if self.dropout else ""
         yield "activation_bytes", Figure(self.step.saved, f"{SAVED}; {self.precision}{dropout}")
-        total = (8 + 4 * states) * params + self.step.saved
-        yield "training_bytes", Figure(total, "weights + gradients + optimizer + activations")
+        formula = "weights + gradients + optimizer + activations"
+        yield "training_bytes", states.map(lambda kept: 8 * params + kept + self.step.saved, formula)
+
+    def _optimizer(self, params: int) -> Figure:
+        """Bytes that the optimizer keeps."""
+        states = OPTIMIZER_STATES[self.optimizer]
+        if self.optimizer != "muon":
+            return Figure(4 * states * params, f"params * 4 bytes * {states} for {self.optimizer}")
+        hidden, others = hidden_parameters(self.graph), OPTIMIZER_STATES["adamw"]
+        formula = f"4 bytes * {states} for hidden matrices, 4 bytes * {others} for what adamw trains"
+        if hidden is None:
+            return Figure(None, f"{formula}; there are too many layers to tell them apart", "unknown")
+        return Figure(4 * (states * hidden + others * (params - hidden)), formula)
 
 
 def _site(width: int, window: int | None, count: int) -> str:

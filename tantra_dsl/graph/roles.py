@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_bodies
+from tantra_dsl.graph.paths import weights
+
+_MANY_LAYERS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,10 @@ class WeightRole:
     def is_projection(self) -> bool:
         """Whether the weight only multiplies activations, as hidden matrices do."""
         return bool(self.readers) and self.readers <= {"linear", "expert_linear"}
+
+    def is_hidden_matrix(self, shape: Sequence[int], vocab: int | None) -> bool:
+        """Whether a weight of this role is a matrix between hidden layers: not an embedding, and not the head."""
+        return len(shape) == 2 and vocab not in shape and self.is_projection
 
 
 @dataclass
@@ -83,6 +91,16 @@ def weight_roles(graph: Graph) -> dict[str, WeightRole]:
     walk = _Walk(graph)
     walk.body(graph.main, "", {})
     return {path: WeightRole(decay, frozenset(walk.readers.get(path, ()))) for path, decay in walk.decay.items()}
+
+
+def hidden_parameters(graph: Graph) -> int | None:
+    """How many numbers are in matrices between hidden layers, which Muon takes; None where layers are too many."""
+    stacks = (node.attr("count") for node in ops(graph) if node.op == "stack")
+    if max(stacks, default=0) > _MANY_LAYERS:
+        return None
+    roles, vocab = weight_roles(graph), graph.fact("vocab")
+    trained = (weight for weight in weights(graph) if weight.trained)
+    return sum(each.count for each in trained if roles[each.path].is_hidden_matrix(each.shape, vocab))
 
 
 def ops(graph: Graph) -> Iterator[Node]:
