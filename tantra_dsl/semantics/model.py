@@ -514,9 +514,20 @@ class _Model:
         if loss is not None:
             results.append(("loss", loss))
         bodies.report_unused(self.assigned, self.frame)
+        self._note_inputs([value for _, value in results if isinstance(value, Tensor)])
         if any(not isinstance(value, Tensor) for _, value in results):
             return None
         return results
+
+    def _note_inputs(self, results: list[Tensor]) -> None:
+        """Note the inputs, so that one which nothing is made from is reported."""
+        nodes = self.frame.builder.nodes.values()
+        read = {ref.node for node in nodes for ref in node.inputs} | {tensor.ref.node for tensor in results}
+        for member in self.members:
+            if isinstance(member, tree.Input) and member.name in self.inputs:
+                thunk = Thunk.of(None)
+                thunk.read = self.inputs[member.name].ref.node in read
+                self.session.explicit.append((thunk, f"`input {member.name}`", "this", member.span))
 
     def _objective(self, hidden: Value) -> Value:
         entry = self.keys.get("objective")

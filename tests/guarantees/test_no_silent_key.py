@@ -235,6 +235,7 @@ REPEATED = {
     "a, a = split(x, 4, 4); return a": "S0202: variable `a` is defined twice",
     "train { steps: 3 }; train { seed: 4 }; return x": "S0201: `train` is set twice",
     "return exp(max(x, foo: 3))": "K0101: max has no `foo`",
+    "input unread: per_token; return x": "K0102: `input unread` has no effect",
     "return halved(x, 2, 3)": "K0104: fn halved takes 2 values (x, y), but more were given",
     "return attention(x, heads: 2, mask: max(q, foo: k) <= q)": "K0101: max has no `foo`",
 }

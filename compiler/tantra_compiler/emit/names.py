@@ -14,6 +14,9 @@ _BUILTINS = frozenset({"abs", "float", "isinstance", "super", "tuple", "dict", "
 RESERVED = frozenset(keyword.kwlist) | _USED | _BUILTINS
 """Names that no variable of emitted source may take."""
 
+BUILTINS = frozenset(dir(builtins))
+"""Names that nothing at the level of a module may take."""
+
 _OWN = frozenset({
     "inits", "no_decay", "forward", "loss", "trunk", "spec_name", "spec_hash", "cacheable", "new_cache", "init_weights",
 })  # fmt: skip

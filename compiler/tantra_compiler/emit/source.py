@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tantra_compiler.emit.attention import AttentionPrograms
 from tantra_compiler.emit.incremental import Incremental
-from tantra_compiler.emit.names import RESERVED, free
+from tantra_compiler.emit.names import BUILTINS, RESERVED, free
 from tantra_compiler.emit.programs import Programs
 from tantra_compiler.emit.runtime_index import RUNTIME
 from tantra_dsl.graph.model import Graph
@@ -28,8 +28,8 @@ class Source:
         self.attentions = AttentionPrograms(self.claim)
 
     def claim(self, wanted: str) -> str:
-        """A name at module level that nothing else has."""
-        name = free(wanted, self.names)
+        """A name at module level that nothing else has, nor any of Python's own functions, which all functions call."""
+        name = free(wanted, self.names | BUILTINS)
         self.names.add(name)
         return name
 
