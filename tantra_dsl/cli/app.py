@@ -56,6 +56,20 @@ class Section(StrEnum):
     recipe = "recipe"
 
 
+class Growth(StrEnum):
+    """What further layers are when weights migrate."""
+
+    identity = "identity"
+    stack = "stack"
+
+
+class NewRows(StrEnum):
+    """What new rows of a vocabulary are when weights migrate."""
+
+    mean = "mean"
+    init = "init"
+
+
 class Commands(TyperGroup):
     """The group, with every expected failure turned into an exit status."""
 
@@ -277,6 +291,38 @@ def patch_spec(
     from tantra_dsl.cli.comparing import patch_spec
 
     return patch_spec(before, after, output)
+
+
+@app.command("migrate")
+def migrate_weights(
+    to: Annotated[str, typer.Option("--to", metavar="SPEC", help="The spec that is to have the weights.")],
+    weights: Annotated[
+        Path | None, typer.Argument(metavar="RUN|WEIGHTS", help="A run, a .safetensors file, or a folder of them.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="A new folder for the result.")] = None,
+    origin: Annotated[
+        str | None, typer.Option("--from", metavar="SPEC", help="The spec that the weights are of.")
+    ] = None,
+    layers: Annotated[Growth, typer.Option(help="What further layers are.")] = Growth.identity,
+    new_rows: Annotated[NewRows, typer.Option(help="What new rows of a vocabulary are.")] = NewRows.mean,
+    start_missing: Annotated[
+        bool, typer.Option("--init-missing", help="Start what has no rule as the spec says.")
+    ] = False,
+    drop: Annotated[bool, typer.Option("--drop", help="Leave out what has no place in the new model.")] = False,
+    seed: Annotated[int, typer.Option(help="What is started draws from this seed.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
+    json: Json = False,
+    sets: Sets = None,
+) -> int:
+    """Carry weights over to a variant of their model.
+
+    The plan is printed first: where each tensor comes from, and whether the function stays the same.
+    """
+    from tantra_dsl.cli.migrating import Request, migrate
+    from tantra_dsl.migrate import Options
+
+    options = Options(layers.value, new_rows.value, start_missing, drop)
+    return migrate(Request(weights, to, out, origin, sets or (), options, seed, dry_run, json))
 
 
 @app.command("explain")

@@ -1,0 +1,223 @@
+"""The primitives, two by two: what the new one's result holds of the old one's, or why that cannot be said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+from tantra_dsl.graph.hash import program_digest
+from tantra_dsl.graph.model import Node
+from tantra_dsl.migrate.axes import Axis
+from tantra_dsl.migrate.likeness import Likeness, Step
+from tantra_dsl.scalars.ir import Program
+from tantra_dsl.scalars.walk import variables_of
+
+Result = Likeness | str
+
+_DROPPED = frozenset({"name", "path", "causal", "arity", "heads"})
+"""Attributes that follow from others, or that tell nothing about the function."""
+_BIASED = frozenset({"linear", "expert_linear"})
+_WHY = {
+    "mask": "queries see other keys",
+    "score": "scores change before the softmax",
+    "frequency": "positions turn at other rates",
+    "eps": "another constant under the root",
+    "kind": "another normalisation",
+    "program": "another function of each element",
+    "label_smoothing": "another loss",
+    "z_loss": "another loss",
+    "top_k": "a token goes to another number of experts",
+}
+
+
+def compared(step: Step) -> Result:
+    """Compares two primitives of one kind."""
+    why = changed(step)
+    if why:
+        return why
+    if any(operand.shift for operand in step.operands):
+        return "a weight is stored otherwise"
+    return _RULES.get(step.new.op, _plain)(step)
+
+
+def changed(step: Step) -> str:
+    """The reason where the attributes of two primitives of one kind differ; empty where they do not."""
+    ignored = _DROPPED | ({"rate"} if step.new.op == "dropout" else {"dropout"})
+    ignored |= {"has"} if step.new.op in _BIASED else set()
+    for name in dict.fromkeys(name for node in (step.old, step.new) for name, _ in node.attrs):
+        if name not in ignored and not _equal(step, step.old.attr(name), step.new.attr(name)):
+            return _WHY.get(name, f"another {name} of {step.new.op}")
+    return ""
+
+
+def _equal(step: Step, a: Any, b: Any) -> bool:
+    if isinstance(a, Program) and isinstance(b, Program):
+        if _digest(a, True) == _digest(b, True) and _digest(a, False) != _digest(b, False):
+            step.rounding.append("sums and products are taken in another order")
+        return _digest(a, True) == _digest(b, True)
+    return bool(a == b)
+
+
+@lru_cache(maxsize=4096)
+def _digest(program: Program, loose: bool) -> str:
+    return program_digest(program, loose=loose)
+
+
+# --- projections -------------------------------------------------------------------------
+
+
+def _linear(step: Step) -> Result:
+    x, weight = step.operands[:2]
+    return _product(step, x, weight, 0, (*x.axes[:-1], weight.axes[0]))
+
+
+def _expert_linear(step: Step) -> Result:
+    x, chosen, weight = step.operands[:3]
+    if weight.axes[0] is not None or not chosen.is_same:
+        return "other experts"
+    return _product(step, x, weight, 1, (*chosen.axes, weight.axes[1]))
+
+
+def _product(step: Step, x: Likeness, weight: Likeness, rows: int, made: tuple[Axis | None, ...]) -> Result:
+    """A sum over the last axis: every old place once, and zeros against what is new."""
+    columns = weight.axes[rows + 1]
+    if x.axes[-1] != columns:
+        return "channels meet other columns of a weight"
+    if columns is not None and not columns.keeps_each_once:
+        return "channels are averaged" if columns.averages else f"{columns.left_out:,} channels are left out"
+    if columns is not None and columns.has_new and rows + 1 not in weight.zeros:
+        return "new channels are read"
+    for bias in step.operands[rows + 2 :]:
+        if bias.axes[-1] != weight.axes[rows]:
+            return "a bias is carried over otherwise than its weight"
+    return Likeness(made) if step.zero_bias else "a bias comes or goes"
+
+
+def _embedding(step: Step) -> Result:
+    ids, weight = step.operands
+    rows = weight.axes[0]
+    if not ids.is_same or (rows is not None and not rows.begins_as_before):
+        return "rows of a table are left out"
+    return Likeness((*ids.axes, weight.axes[1]))
+
+
+# --- shapes ------------------------------------------------------------------------------
+
+
+def _plain(step: Step) -> Result:
+    """An operation that is only known to do the same with the same."""
+    if not all(operand.is_same for operand in step.operands) or len(step.old.inputs) != len(step.new.inputs):
+        return f"{step.new.op} reads channels that changed"
+    return Likeness((None,) * step.new.type.rank)
+
+
+def _passed(step: Step) -> Result:
+    return Likeness(step.operands[0].axes)
+
+
+def _split_heads(step: Step) -> Result:
+    channels, leading = step.operands[0].axes[-1], step.operands[0].axes[:-1]
+    widths = [node.type.dims[-1].size.known for node in (step.old, step.new)]
+    if widths[0] != widths[1] or widths[0] is None:
+        return f"channels are cut into heads of {widths[1]}, and were into heads of {widths[0]}"
+    if channels is None:
+        return Likeness((*leading, None, None))
+    heads = channels.over(widths[0])
+    return "heads are cut apart" if heads is None else Likeness((*leading, heads, None))
+
+
+def _merge_heads(step: Step) -> Result:
+    *leading, heads, width = step.operands[0].axes
+    channels = step.size(0, -1)
+    if width is not None or channels is None:
+        return "heads have another width"
+    return Likeness((*leading, None if heads is None else heads.times(channels)))
+
+
+def _map(step: Step) -> Result:
+    """Elementwise: operands that are not broadcast along an axis agree on it."""
+    if len(step.old.inputs) != len(step.new.inputs):
+        return "another function of each element"
+    axes: list[Axis | None] = []
+    for place in range(1, step.new.type.rank + 1):
+        found = {o.axes[-place] for n, o in enumerate(step.operands) if _spans(step, n, place)}
+        if len(found) > 1:
+            return "channels that are elsewhere meet"
+        axes.append(found.pop() if found else None)
+    if any(axis is not None and axis.averages for axis in axes):
+        return "means of groups go through a function of each element"
+    return Likeness(tuple(axes[::-1]))
+
+
+def _spans(step: Step, operand: int, place: int) -> bool:
+    return place <= len(step.operands[operand].axes) and step.size(operand, -place) != 1
+
+
+def _combine_experts(step: Step) -> Result:
+    y, weights = step.operands
+    return Likeness((*y.axes[:2], y.axes[-1])) if weights.is_same else "other experts"
+
+
+# --- attention ---------------------------------------------------------------------------
+
+
+def _within_heads(step: Step) -> Result:
+    """What works inside each head or row, the last axis."""
+    axes = step.operands[0].axes
+    if axes[-1] is not None:
+        return "a normalisation over more channels" if step.new.op == "normalize" else "heads have another width"
+    if step.new.op == "normalize" and any(axis is not None and axis.averages for axis in axes):
+        return "means of groups are normalised"
+    return Likeness(axes)
+
+
+def _attend(step: Step) -> Result:
+    q, k, v = step.operands[:3]
+    if q.axes[3] is not None or k.axes[3] is not None or k.axes[2] != v.axes[2]:
+        return "heads have another width"
+    if not _groups_kept(step, q.axes[2], k.axes[2]):
+        averages = k.axes[2] is not None and k.axes[2].averages
+        return "keys and values are means of groups of heads" if averages else "queries read other heads of keys"
+    if any(not operand.is_same for operand in step.operands[3:]) and "sink" not in (step.new.attr("has") or ()):
+        return "a table of scores changed"
+    if q.axes[2] is not None and any(_reads_head(step.new, name) for name in ("mask", "score")):
+        return "scores depend on the number of the head, and heads moved"
+    return Likeness((*q.axes[:3], v.axes[3]))
+
+
+def _groups_kept(step: Step, queries: Axis | None, keys: Axis | None) -> bool:
+    """Whether every old query head reads the keys that it read."""
+    old, new = (_heads(node, body) for node, body in ((step.old, step.old_body), (step.new, step.new_body)))
+    held = (keys or Axis.same(old[1])).sources()
+    places = (queries or Axis.same(old[0])).sources()
+    return all(
+        held[place // (new[0] // new[1])] == (head // (old[0] // old[1]),)
+        for place, heads in enumerate(places)
+        for head in heads
+    )
+
+
+def _heads(node: Node, body: Any) -> tuple[int, int]:
+    sizes = [body.type_of(ref).dims[2].size.known for ref in node.inputs[:2]]
+    return sizes[0], sizes[1]
+
+
+def _reads_head(node: Node, name: str) -> bool:
+    program = node.attr(name)
+    return isinstance(program, Program) and "h" in variables_of(program.body)
+
+
+def _cross_entropy(step: Step) -> Result:
+    scores = step.operands[0].axes[-1]
+    if scores is not None:
+        return f"the softmax of the loss runs over {scores.size:,} entries, and ran over {scores.old:,}"
+    return _plain(step)
+
+
+_RULES: dict[str, Callable[[Step], Result]] = {
+    "linear": _linear, "expert_linear": _expert_linear, "embedding": _embedding, "split_heads": _split_heads,
+    "merge_heads": _merge_heads, "map": _map, "combine_experts": _combine_experts, "rope": _within_heads,
+    "normalize": _within_heads, "attend": _attend, "cross_entropy": _cross_entropy, "dropout": _passed,
+    "stop_gradient": _passed, "shift": _passed,
+}  # fmt: skip

@@ -1,0 +1,82 @@
+"""What becomes of a tensor: the few ways in which a weight of the new model comes about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tantra_dsl.migrate.axes import Axis
+
+Fill = Literal["start", "zero", "mean"]
+"""New places of an axis: started as the spec says, zero, or the mean of the old ones."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """The tensor at ``source`` in the old model, place by place along ``axes``, plus ``shift``.
+
+    ``fills`` tells for each axis what stands in its new places; zero wins where they cross.
+    """
+
+    source: str
+    axes: tuple[Axis, ...]
+    fills: tuple[Fill, ...]
+    names: tuple[str, ...]
+    shift: float = 0.0
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether every number is carried over as it is."""
+        return not self.shift and all(axis.is_same for axis in self.axes)
+
+    @property
+    def words(self) -> str:
+        """The rule as the plan tells it."""
+        told = [_told(*each) for each in zip(self.names, self.axes, self.fills, strict=True) if not each[1].is_same]
+        if self.shift:
+            told.append("minus 1, which the new model adds" if self.shift < 0 else "plus 1, which the old model added")
+        return "; ".join(told) or "copied"
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Zeros, for a reason."""
+
+    why: str
+
+    @property
+    def words(self) -> str:
+        """The rule as the plan tells it."""
+        return f"zeros: {self.why}"
+
+
+@dataclass(frozen=True)
+class Started:
+    """Started as the new spec says, from the seed."""
+
+    why: str
+
+    @property
+    def words(self) -> str:
+        """The rule as the plan tells it."""
+        return f"started as the spec says: {self.why}"
+
+
+Rule = Carried | Zeros | Started
+
+
+def _told(name: str, axis: Axis, fill: Fill) -> str:
+    """What happens along one axis."""
+    many = f"{axis.old:,} -> {axis.size:,}"
+    if axis.averages:
+        return f"{name} {many}: means of groups"
+    if axis.has_new:
+        new = {"start": "started as the spec says", "zero": "zero", "mean": "the mean of the old ones"}[fill]
+        kept = "" if not axis.left_out else f", {axis.left_out:,} old ones left out"
+        return f"{name} {many}: new ones {new}{kept}"
+    if axis.size > axis.old:
+        return f"{name} {many}: repeated"
+    return f"{name} {many}: {axis.left_out:,} left out" if axis.left_out else f"{name} in another order"
+
+
+__all__ = ["Carried", "Fill", "Rule", "Started", "Zeros"]

@@ -1,0 +1,185 @@
+"""What is claimed to compute the same function does; what is not says why."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.migrate.conftest import LLAMA, SMALL, carried, edited, planned, random_weights
+
+EXACT = 1e-10
+FAR = """  block far extends near { attention.mask: causal and window(3) }
+  layers: 3 of (near * 2, far)
+"""
+PATTERN = edited(("layers: 2 of block {", "block near {"), ("  final_norm", f"{FAR}  final_norm"))
+EXPERTS = edited(("ffn { hidden: 24, activation: gelu_tanh, bias: true }",
+                  "ffn: moe { experts: 4, top_k: 2, hidden: 8, shared: 1 }"))  # fmt: skip
+NORMED = "head_dim: 4, qk_norm: rms, sink: true"
+
+SAME = {
+    "nothing": (SMALL, SMALL),
+    "more_layers": (SMALL, edited(("2 of", "5 of"))),
+    "more_gated_layers": (LLAMA, edited(("2 of", "3 of"), text=LLAMA)),
+    "sandwich": (
+        edited(("pre(norm)", "sandwich(norm)")),
+        edited(("pre(norm)", "sandwich(norm)"), ("2 of", "4 of")),
+    ),
+    "layers_in_a_pattern": (PATTERN, edited(("3 of (near", "7 of (near"), text=PATTERN)),
+    "wider_ffn": (SMALL, edited(("hidden: 24", "hidden: 40"))),
+    "wider_gated_ffn": (LLAMA, edited(("hidden: 24", "hidden: 25"), text=LLAMA)),
+    "wider_experts": (EXPERTS, edited(("hidden: 8", "hidden: 13"), text=EXPERTS)),
+    "more_heads": (
+        edited(("heads: 4,", "heads: 4, head_dim: 4,")),
+        edited(("heads: 4,", "heads: 7, head_dim: 4,")),
+    ),
+    "more_query_heads_in_groups": (
+        edited(("heads: 4,", "heads: 4, head_dim: 4,"), text=LLAMA),
+        edited(("heads: 4,", "heads: 8, head_dim: 4,"), text=LLAMA),
+    ),
+    "more_heads_of_both_kinds": (
+        edited(("heads: 4, kv_heads: 2,", "heads: 4, kv_heads: 2, head_dim: 4,"), text=LLAMA),
+        edited(("heads: 4, kv_heads: 2,", "heads: 6, kv_heads: 3, head_dim: 4,"), text=LLAMA),
+    ),
+    "keys_for_every_head": (LLAMA, edited((" kv_heads: 2,", ""), text=LLAMA)),
+    "keys_and_heads": (
+        edited(("heads: 4, kv_heads: 2,", "heads: 4, kv_heads: 2, head_dim: 4,"), text=LLAMA),
+        edited(("heads: 4, kv_heads: 2,", "heads: 8, head_dim: 4,"), text=LLAMA),
+    ),
+    "normed_heads": (
+        edited(("heads: 4, kv_heads: 2,", f"heads: 4, kv_heads: 2, {NORMED},"), text=LLAMA),
+        edited(("heads: 4, kv_heads: 2,", f"heads: 8, kv_heads: 4, {NORMED},"), text=LLAMA),
+    ),
+    "biases": (
+        LLAMA, edited(("gated: true", "gated: true, bias: true"), ("heads: 4,", "heads: 4, bias: true,"), text=LLAMA),
+    ),
+    "other_labels": (SMALL, edited(("    ffn {", "    mlp: ffn {"), ("    attention {", "    attn: attention {"))),
+    "all_at_once": (
+        edited(("heads: 4, kv_heads: 2,", "heads: 4, kv_heads: 2, head_dim: 4,"), text=LLAMA),
+        edited(("heads: 4, kv_heads: 2,", "heads: 8, kv_heads: 4, head_dim: 4, bias: true,"),
+               ("hidden: 24", "hidden: 32"), ("2 of", "4 of"), text=LLAMA),
+    ),
+    "a_head_of_its_own": (SMALL, edited(("head: tied", "head: language_model"))),
+    "longer": (SMALL, edited(("context: 12", "context: 20"))),
+    "shorter_recipe": (SMALL, SMALL.replace("objective: next_token", "objective: next_token\n  train { steps: 7 }")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_same_function(name: str) -> None:
+    before, after = SAME[name]
+    found = carried(before, after)
+    assert (found.made.claim.kind, found.made.claim.reasons) == ("same", ())
+    assert found.error < EXACT
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_is_new_can_learn(name: str) -> None:
+    """Zeros are set on one side of new units alone: a gradient reaches some weight of each."""
+    before, after = SAME[name]
+    found = carried(before, after)
+    new = [entry for entry in found.made.plan.entries if entry.rule.words.startswith("zeros: the layer")]
+    assert all(found.new[entry.new.path].count_nonzero() == 0 for entry in new)
+    prefixes = {entry.new.path.rsplit(".", 2)[0] for entry in new}
+    for prefix in prefixes:
+        assert any(found.new[path].count_nonzero() for path in found.new if path.startswith(prefix))
+
+
+def test_norms_stored_minus_one() -> None:
+    plain, plus = LLAMA, edited(("let norm: rms", "let norm: rms(weight: one_plus)"), text=LLAMA)
+    for before, after in ((plain, plus), (plus, plain)):
+        found = carried(before, after)
+        assert found.made.claim.kind == "rounding"
+        assert found.error < EXACT
+
+
+ANOTHER = {
+    "activation": (SMALL, edited(("gelu_tanh", "relu2")), {}, "another function of each element"),
+    "theta": (LLAMA, edited(("position: rope", "position: rope(theta: 500)"), text=LLAMA), {}, "other rates"),
+    "window": (SMALL, edited(("mask: causal", "mask: causal and window(3)")), {}, "queries see other keys"),
+    "eps": (SMALL, edited(("let norm: layernorm", "let norm: layernorm(eps: 0.01)")), {}, "constant under the root"),
+    "means": (SMALL, edited(("heads: 4,", "heads: 4, kv_heads: 2,")), {}, "means of groups of heads"),
+    "stacked": (SMALL, edited(("2 of", "4 of")), {"layers": "stack"}, "2 further layers change the stream"),
+    "vocabulary": (SMALL, edited(("vocab: 31", "vocab: 37")), {}, "37 entries"),
+    "fewer_layers": (SMALL, edited(("2 of", "1 of")), {"drop": True}, "1 layers are left out"),
+    "fewer_units": (SMALL, edited(("hidden: 24", "hidden: 20")), {"drop": True}, "4 channels are left out"),
+    "biases": (SMALL, SMALL.replace(", bias: true", ""), {"drop": True}, "a bias comes or goes"),
+    "qk_norm": (SMALL, edited(("heads: 4,", "heads: 4, qk_norm: rms,")), {"start_missing": True}, "in the place of"),
+    "alibi": (
+        edited(("heads: 4,", "heads: 4, head_dim: 4, score: alibi,")),
+        edited(("heads: 4,", "heads: 8, head_dim: 4, score: alibi,")), {}, "scores change before the softmax",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANOTHER)
+def test_another_function_and_why(name: str) -> None:
+    before, after, options, why = ANOTHER[name]
+    found = carried(before, after, **options)
+    assert found.made.claim.kind == "another"
+    assert any(why in reason for reason in found.made.claim.reasons), found.made.claim.reasons
+    if name != "vocabulary":
+        assert found.error > 1e-6
+
+
+def test_heads_that_a_score_tells_apart_stay_or_the_function_is_another() -> None:
+    """A slope per head: query heads that move to other numbers get other slopes."""
+    score = "score tilted = s - 0.1 * h * abs(q - k)\n"
+    before = score + edited(
+        ("heads: 4, kv_heads: 2,", "heads: 4, kv_heads: 2, head_dim: 4, score: tilted,"), text=LLAMA
+    )
+    moved = carried(before, before.replace("heads: 4, kv_heads: 2", "heads: 8, kv_heads: 2"))
+    assert moved.made.claim.kind == "another"
+    assert moved.error > 1e-6
+
+
+def test_means_of_groups_are_means() -> None:
+    found = carried(SMALL, edited(("heads: 4,", "heads: 4, kv_heads: 2,")))
+    old, new = (state["layers.1.attention.k.weight"] for state in (found.old, found.new))
+    assert torch.allclose(new[:4], (old[:4] + old[4:8]) / 2)
+    assert torch.allclose(new[4:], (old[8:12] + old[12:]) / 2)
+
+
+def test_new_rows_of_the_vocabulary() -> None:
+    after = edited(("vocab: 31", "vocab: 37"))
+    found = carried(SMALL, after)
+    table = found.new["embed.tokens.weight"]
+    assert torch.equal(table[:31], found.old["embed.tokens.weight"])
+    assert torch.allclose(table[31:], table[:31].mean(0).expand(6, 16))
+    assert found.error < EXACT  # the scores of the old tokens are what they were
+    started = carried(SMALL, after, new_rows="init").new["embed.tokens.weight"]
+    assert started[31:].std(0).min() > 0
+
+
+def test_a_bias_that_is_zero_may_go() -> None:
+    after = SMALL.replace(", bias: true", "")
+    weights = random_weights(SMALL)
+    for path in weights:
+        if path.endswith(".bias") and "norm" not in path:
+            weights[path] = torch.zeros_like(weights[path])
+    found = carried(SMALL, after, old=weights)
+    assert found.made.claim.kind == "same"
+    assert found.error < EXACT
+
+
+def test_what_is_started_draws_from_the_seed() -> None:
+    made = planned(SMALL, edited(("hidden: 24", "hidden: 40")))
+    weights = random_weights(SMALL)
+    first, again, other = (made.carry(weights, seed)["layers.0.ffn.up.weight"] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert torch.equal(first[:24], other[:24])
+    assert not torch.equal(first[24:], other[24:])
+
+
+def test_a_step_of_training_after_a_migration_changes_new_weights() -> None:
+    before, after = SAME["all_at_once"]
+    found = carried(before, after)
+    from tests.migrate.conftest import module_of
+
+    module = module_of(after)
+    tokens = torch.randint(0, 31, (2, 9), generator=torch.Generator().manual_seed(2))
+    module.load_state_dict(found.new, strict=False)
+    module.zero_grad()
+    module.loss(tokens=tokens).backward()  # type: ignore[operator]
+    grads = {name: weight.grad for name, weight in module.named_parameters()}
+    assert all(grads[f"layers.{layer}.ffn.out.weight"].abs().max() > 0 for layer in range(4))  # type: ignore[union-attr]
+    assert grads["layers.0.ffn.out.weight"][:, 24:].abs().max() > 0  # type: ignore[index]
