@@ -6,6 +6,7 @@ those functions by repeated squaring, so that the cost follows the distinct bloc
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,17 +42,28 @@ class BodyFlow:
 class Flow:
     """Reach of everything in a graph.
 
-    ``only``: where given, other places are taken not to look ahead at all, as if they were causal.
+    ``only``: where given, other places are taken not to look ahead at all, as if they were causal. ``blank``: so many
+    first positions of each body's first input hold nothing of what is asked about, such as the places of an image
+    before a text; ``plain`` is then the flow that does without.
     """
 
     graph: Graph
     only: Collection[Place] | None = None
     rules: dict[Place, list[Edge]] = field(default_factory=dict)
     bodies: dict[str, BodyFlow] = field(default_factory=dict)
+    blank: int = 0
+    plain: Flow | None = None
+    blanks: dict[int, Flow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in bottom_up(self.graph):
+        for key in bottom_up(self.graph) if self.plain is None else ():
+            self.body(key)
+
+    def body(self, key: str) -> BodyFlow:
+        """The flow of the body called ``key``."""
+        if key not in self.bodies:
             self.bodies[key] = self._body(self.graph.bodies[key])
+        return self.bodies[key]
 
     @property
     def root(self) -> BodyFlow:
@@ -83,23 +95,52 @@ class Flow:
         if node.op in ("param", "instance"):
             return [_NOTHING]
         if node.op == "stack":
-            return [StackFlow(self, node).result(operands)]
+            return [self._stack(node, operands)]
         if node.op == "call":
-            inner = self.bodies[node.attr("body").key]
             given = operands_of_call(node, operands)
+            inner = self._fitting(given[:1]).body(node.attr("body").key)
             return [through(vector, dict(enumerate(given))) for vector in inner.outputs]
         if not any(operands):
             return [_NOTHING] * max(1, len(node.types))
-        vector = merged(shifted(operands[i], edge) for i, edge in self._edges(body, node, types))
+        found = self._fitting(operands[1:3])._edges(body, node, types)
+        vector = merged(shifted(operands[i], edge) for i, edge in found)
         return [vector] * max(1, len(node.types))
 
     def _edges(self, body: Body, node: Node, types: dict[Ref, TensorType]) -> list[Edge]:
         place = body.key, node.id
         if place not in self.rules:
-            self.rules[place] = edges(node, [types[ref] for ref in node.inputs])
+            self.rules[place] = edges(node, [types[ref] for ref in node.inputs], self.blank)
         if self.only is None or place in self.only:
             return self.rules[place]
         return [(number, Reach(edge.stride, min(edge.ahead, 0))) for number, edge in self.rules[place]]
+
+    # --- blank positions -------------------------------------------------------------------
+
+    def _fitting(self, operands: list[Vector]) -> Flow:
+        """This flow where ``operands`` hold nothing at its blank positions, else the one that does without."""
+        if self.plain is None:
+            return self
+        aligned = (reach.stride == 1 and reach.ahead <= 0 for vector in operands for reach in vector.values())
+        return self if all(set(vector) <= {0} for vector in operands) and all(aligned) else self.plain
+
+    def _stack(self, node: Node, operands: list[Vector]) -> Vector:
+        """Reach of a stack; where a source begins late in the stream, no layer finds it in the places before."""
+        found = dict(StackFlow(self.plain or self, node).result(operands))
+        if self.plain is not None:
+            return found
+        for source, reach in operands[0].items():
+            if reach.stride == 1 and -math.inf < reach.ahead < 0 and found[source].ahead > reach.ahead:
+                layers = StackFlow(self._with_blank(-math.ceil(reach.ahead)), node)
+                if layers.keep_blank():
+                    found[source] = layers.result([{k: v for k, v in x.items() if k == source} for x in operands])[
+                        source
+                    ]
+        return found
+
+    def _with_blank(self, count: int) -> Flow:
+        if count not in self.blanks:
+            self.blanks[count] = Flow(self.graph, self.only, blank=count, plain=self)
+        return self.blanks[count]
 
 
 def operands_of_call(node: Node, operands: list[T]) -> list[T]:
@@ -160,6 +201,11 @@ class StackFlow:
             position = layer + 1
         return through(self._range(position, self.count), known)
 
+    def keep_blank(self) -> bool:
+        """Whether what leaves each layer holds nothing at the first positions where nothing went in."""
+        reaches = [reach for key in dict.fromkeys(self.keys) for reach in self._layer(key).values()]
+        return not self._tapped() and all(reach.stride == 1 and reach.ahead <= 0 for reach in reaches)
+
     def _tapped(self) -> list[int]:
         """Layers of which some later layer reads a tensor, in order."""
         bodies = [self.flow.graph.bodies[key] for key in dict.fromkeys(self.keys)]
@@ -168,14 +214,14 @@ class StackFlow:
 
     def _add_taps(self, layer: int, known: dict[Source, Vector]) -> None:
         body = self.flow.graph.bodies[self._key_at(layer)]
-        for path, vector in self.flow.bodies[body.key].taps.items():
+        for path, vector in self.flow.body(body.key).taps.items():
             known[layer, path] = through(self._renamed(body, vector), known)
 
     def _key_at(self, layer: int) -> str:
         return self.keys[bisect_right(self.ends, layer % self.period)]
 
     def _layer(self, key: str) -> Vector:
-        return self._renamed(self.flow.graph.bodies[key], self.flow.bodies[key].outputs[0])
+        return self._renamed(self.flow.graph.bodies[key], self.flow.body(key).outputs[0])
 
     def _renamed(self, body: Body, vector: Vector) -> Vector:
         """Reach into what the inputs of a layer stand for."""

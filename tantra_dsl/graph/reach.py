@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
 from tantra_dsl.graph.model import Node
 from tantra_dsl.graph.types import Size, TensorType
 from tantra_dsl.scalars.facts import lookahead
-from tantra_dsl.scalars.ir import Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.ir import Const, Gather, Op, Program, Scalar, Var
 from tantra_dsl.scalars.walk import children
 
 Steps = int | Fraction | float
@@ -43,8 +44,13 @@ Edge = tuple[int, Reach]
 Types = list[TensorType]
 
 
-def edges(node: Node, types: Types) -> list[Edge]:
-    """For each operand that the results of a primitive depend on, its number and how far ahead it is read."""
+def edges(node: Node, types: Types, blank: int = 0) -> list[Edge]:
+    """For each operand that the results of a primitive depend on, its number and how far ahead it is read.
+
+    The first ``blank`` keys of an attention hold nothing that matters.
+    """
+    if node.op in ("attend", "additive_attend"):
+        return list(_attend(node, types, blank))
     rule = _RULES.get(node.op)
     return list(rule(node, types)) if rule else list(_by_position(node, types))
 
@@ -193,10 +199,10 @@ def _least_length(size: Size) -> int:
 # --- attention and products -------------------------------------------------------------------
 
 
-def _attend(node: Node, types: Types) -> Iterator[Edge]:
+def _attend(node: Node, types: Types, blank: int) -> Iterator[Edge]:
     """Queries at their own position, keys and values as far as the mask allows."""
     yield 0, SAME
-    ahead = keys_ahead(node, types)
+    ahead = keys_ahead(node, types, blank)
     if ahead > -math.inf:
         yield from ((number, Reach(1, ahead)) for number in (1, 2))
     first = _first_capture(node)
@@ -208,9 +214,12 @@ def _first_capture(node: Node) -> int:
     return 4 if node.op == "additive_attend" or "sink" in node.attr("has", ()) else 3
 
 
-def keys_ahead(node: Node, types: Types) -> float:
-    """How many places after its query's index a key may stand, given both axes and the mask."""
-    ahead, offset = lookahead(node.attr("mask")), query_offset(types)
+def keys_ahead(node: Node, types: Types, blank: int = 0) -> float:
+    """How many places after its query's index a key may stand that is none of the ``blank`` first, given the mask."""
+    mask: Program | None = node.attr("mask")
+    if blank and mask is not None:
+        mask = replace(mask, body=Op("and", (mask.body, Op("ge", (Var("k"), Const(blank))))))
+    ahead, offset = lookahead(mask), query_offset(types)
     return ahead + offset if ahead > -math.inf else ahead
 
 
@@ -264,5 +273,5 @@ _RULES: dict[str, Callable[[Node, Types], Iterator[Edge]]] = {
     "map": _map, "positions": _no_content, "tabulate": _no_content, "indices": _no_content, "expand_time": _expand_time,
     "shift": _shift, "conv1d": _conv1d, "patches": _patches, "unpatch": _unpatch, "pool": _over_axis,
     "softmax": _over_axis, "select": _select, "slice": _slice, "gather_time": _gather_time, "concat": _concat,
-    "attend": _attend, "additive_attend": _attend, "matmul": _matmul,
+    "matmul": _matmul,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 import tantra_dsl
 from tantra_dsl.diagnostics.core import Diagnostic
@@ -117,7 +118,7 @@ def test_what_does_not_leak_passes(what: str) -> None:
 PAIR = """model pair {{
   vocab: 64
   dim: 16
-  input source: tokens
+  {source}
   input target: tokens
   memory = embed({read}) |> 2 of block {{
     wiring: residual
@@ -130,9 +131,55 @@ PAIR = """model pair {{
 
 
 def test_a_decoder_may_see_all_of_the_source_but_not_of_the_target() -> None:
-    assert tantra_dsl.loads(PAIR.format(read="source", mask="all")).check() == []
-    (found,) = tantra_dsl.loads(PAIR.format(read="target", mask="causal")).check()
+    assert tantra_dsl.loads(PAIR.format(source="input source: tokens", read="source", mask="all")).check() == []
+    (found,) = tantra_dsl.loads(PAIR.format(source="", read="target", mask="causal")).check()
     assert (found.code, found.title.partition(" ")[0]) == ("L0101", "memory_layers.0.attention")
+
+
+SEEN_FIRST = """model captions {{
+  vocab: 64
+  dim: 16
+  input image: pixels[1, 8, 8]
+  input tokens: tokens
+  seen = linear(patches(image, 4), dim)
+  both = concat(seen, embed(tokens), axis: time)
+  y = both |> block {{
+    wiring: pre(rms)
+    attention {{ heads: 2, mask: {mask} }}
+    {other}
+  }} * 3
+  logits = linear(rms(slice(y, 4, axis: time)), vocab)
+  objective: next_token(logits, tokens)
+  return logits
+}}
+"""
+
+
+@pytest.mark.parametrize("mask", ["causal", "prefix(4)", "k <= q or k < 3", "k < 4 or (k <= q and q - k < 5)"])
+def test_every_text_position_may_see_the_whole_image_before_it(mask: str) -> None:
+    spec = tantra_dsl.loads(SEEN_FIRST.format(mask=mask, other="ffn { hidden: 32 }"))
+    assert spec.check() == []
+    model = spec.compile(seed=0).double()
+    image, tokens = torch.randn(1, 1, 8, 8, dtype=torch.float64), torch.arange(9).unsqueeze(0)
+    before = model(image=image, tokens=tokens)
+    tokens[0, 6:] = 33
+    after = model(image=image, tokens=tokens)
+    assert torch.equal(before[:, :6], after[:, :6])
+    assert not torch.equal(before[:, 6:], after[:, 6:])
+
+
+@pytest.mark.parametrize(
+    ("mask", "other"),
+    [
+        ("prefix(5)", "ffn { hidden: 32 }"),
+        ("k <= q + 1 or k < 4", "ffn { hidden: 32 }"),
+        ("prefix(4)", "conv: conv1d(width: 3, causal: false)"),
+    ],
+)
+def test_what_comes_after_the_image_is_text(mask: str, other: str) -> None:
+    found = tantra_dsl.loads(SEEN_FIRST.format(mask=mask, other=other)).check()
+    assert found
+    assert {item.code[0] for item in found} == {"L"}
 
 
 BYTES = """model patched {{
