@@ -92,16 +92,17 @@ class Flow:
 
     def _node(self, body: Body, node: Node, known: dict[Ref, Vector], types: dict[Ref, TensorType]) -> list[Vector]:
         operands = [known[ref] for ref in node.inputs]
-        if node.op in ("param", "instance"):
-            return [_NOTHING]
+        if node.op in ("param", "instance") or not any(operands):
+            return [_NOTHING] * max(1, len(node.types))
+        found = self._results(body, node, operands, types)
+        return found if self.plain is not None else self._sharpened(body, node, operands, types, found)
+
+    def _results(self, body: Body, node: Node, operands: list[Vector], types: dict[Ref, TensorType]) -> list[Vector]:
         if node.op == "stack":
-            return [self._stack(node, operands)]
+            return [StackFlow(self.plain or self, node).result(operands)]
         if node.op == "call":
             given = operands_of_call(node, operands)
-            inner = self._fitting(given[:1]).body(node.attr("body").key)
-            return [through(vector, dict(enumerate(given))) for vector in inner.outputs]
-        if not any(operands):
-            return [_NOTHING] * max(1, len(node.types))
+            return _called(self._fitting(given[:1]), node, given)
         found = self._fitting(operands[1:3])._edges(body, node, types)
         vector = merged(shifted(operands[i], edge) for i, edge in found)
         return [vector] * max(1, len(node.types))
@@ -123,24 +124,55 @@ class Flow:
         aligned = (reach.stride == 1 and reach.ahead <= 0 for vector in operands for reach in vector.values())
         return self if all(set(vector) <= {0} for vector in operands) and all(aligned) else self.plain
 
-    def _stack(self, node: Node, operands: list[Vector]) -> Vector:
-        """Reach of a stack; where a source begins late in the stream, no layer finds it in the places before."""
-        found = dict(StackFlow(self.plain or self, node).result(operands))
-        if self.plain is not None:
+    def _sharpened(
+        self, body: Body, node: Node, operands: list[Vector], types: dict[Ref, TensorType], found: list[Vector]
+    ) -> list[Vector]:
+        """Reach of a node's results, where a source begins late in a stream and nobody finds it in the places before.
+
+        One that begins late has a reach of less than 0, in all that may be read elsewhere than at one's own position.
+        """
+        streams = operands_of_call(node, operands)[:1] if node.op in ("call", "stack") else operands[1:3]
+        if node.op not in _MIXING or not streams:
             return found
-        for source, reach in operands[0].items():
-            if reach.stride == 1 and -math.inf < reach.ahead < 0 and found[source].ahead > reach.ahead:
-                layers = StackFlow(self._with_blank(-math.ceil(reach.ahead)), node)
-                if layers.keep_blank():
-                    found[source] = layers.result([{k: v for k, v in x.items() if k == source} for x in operands])[
-                        source
-                    ]
+        for source, reach in streams[0].items():
+            late = reach.stride == 1 and -math.inf < reach.ahead < 0
+            if late and all(vector.get(source, reach) == reach for vector in streams):
+                only: list[Vector] = [{key: each for key, each in x.items() if key == source} for x in operands]
+                made = self._with_blank(-math.ceil(reach.ahead))._of_blank(body, node, only, types)
+                found = [_with_less(old, new, source) for old, new in zip(found, made or found, strict=True)]
         return found
+
+    def _of_blank(
+        self, body: Body, node: Node, operands: list[Vector], types: dict[Ref, TensorType]
+    ) -> list[Vector] | None:
+        """Reach of a node's results where its stream has blank positions; None for a stack that fills them."""
+        if node.op == "call":
+            return _called(self, node, operands_of_call(node, operands))
+        if node.op == "stack":
+            layers = StackFlow(self, node)
+            return [layers.result(operands)] if layers.keep_blank() else None
+        return [merged(shifted(operands[i], edge) for i, edge in self._edges(body, node, types))]
 
     def _with_blank(self, count: int) -> Flow:
         if count not in self.blanks:
             self.blanks[count] = Flow(self.graph, self.only, blank=count, plain=self)
         return self.blanks[count]
+
+
+_MIXING = ("call", "stack", "attend", "additive_attend")
+"""What may read a stream at other positions than its own, by a mask."""
+
+
+def _called(flow: Flow, node: Node, given: list[Vector]) -> list[Vector]:
+    return [through(vector, dict(enumerate(given))) for vector in flow.body(node.attr("body").key).outputs]
+
+
+def _with_less(old: Vector, new: Vector, source: Source) -> Vector:
+    """``old`` with the reach into ``source`` that ``new`` has, where that is less."""
+    if source not in new:
+        return {key: reach for key, reach in old.items() if key != source}
+    less = source in old and new[source].stride <= old[source].stride and new[source].ahead < old[source].ahead
+    return {**old, source: new[source]} if less else old
 
 
 def operands_of_call(node: Node, operands: list[T]) -> list[T]:

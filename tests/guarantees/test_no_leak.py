@@ -182,6 +182,29 @@ def test_what_comes_after_the_image_is_text(mask: str, other: str) -> None:
     assert {item.code[0] for item in found} == {"L"}
 
 
+CALLED = """
+block mix(x) = x + attention(rms(x); heads: 2, mask: prefix({seen}))
+model captions {{
+  vocab: 64
+  dim: 16
+  input image: pixels[1, 8, 8]
+  input tokens: tokens
+  seen = linear(patches(image, 4), dim)
+  both = concat(seen, embed(tokens), axis: time)
+  a = mix(both)
+  b = a + attention(a; heads: 2, mask: prefix({seen}))
+  logits = linear(rms(slice(b, 4, axis: time)), vocab)
+  objective: next_token(logits, tokens)
+}}
+"""
+
+
+def test_blocks_and_attention_outside_a_stack_may_see_the_image_too() -> None:
+    assert tantra_dsl.loads(CALLED.format(seen=4)).check() == []
+    found = tantra_dsl.loads(CALLED.format(seen=5)).check()
+    assert [item.title.partition(" ")[0] for item in found] == ["a.attention", "b"]
+
+
 BYTES = """model patched {{
   vocab: 256
   dim: 16
