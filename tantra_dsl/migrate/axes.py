@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +68,24 @@ class Axis:
         """Whether some places are means of several."""
         return any(len(block.starts) > 1 for block in self.blocks)
 
-    @property
+    @cached_property
     def left_out(self) -> int:
         """How many old places go nowhere."""
-        if self.is_same:
-            return 0
-        return self.old - len({place for block in self.blocks for place in _places(block)})
+        reached, end = 0, 0
+        for start, stop in self._taken:
+            reached += max(0, stop - max(start, end))
+            end = max(end, stop)
+        return self.old - reached
 
-    @property
+    @cached_property
     def keeps_each_once(self) -> bool:
         """Whether every old place is in the new axis exactly once, and by itself: a sum over it stays what it is."""
-        if self.is_same:
-            return True
-        found = [place for block in self.blocks for place in _places(block)]
-        return not self.averages and sorted(found) == list(range(self.old))
+        return not self.averages and not self.left_out and sum(b - a for a, b in self._taken) == self.old
+
+    @cached_property
+    def _taken(self) -> list[tuple[int, int]]:
+        """Stretches of the old axis that go somewhere, in order; they may overlap."""
+        return sorted((start, start + block.length) for block in self.blocks for start in block.starts)
 
     @property
     def begins_as_before(self) -> bool:
@@ -104,10 +108,6 @@ class Axis:
     def sources(self) -> list[tuple[int, ...]]:
         """For each new place the old ones that it is the mean of: meant for heads, which are few."""
         return [tuple(s + place for s in block.starts) for block in self.blocks for place in range(block.length)]
-
-
-def _places(block: Block) -> Iterable[int]:
-    return (start + place for start in block.starts for place in range(block.length))
 
 
 def _merged(blocks: Iterable[Block]) -> tuple[Block, ...]:
@@ -136,6 +136,7 @@ class Heads:
         return self.queries // self.keys
 
 
+@lru_cache(maxsize=256)
 def head_axes(old: Heads, new: Heads) -> tuple[Axis, Axis] | None:
     """Where the heads of queries, and those of keys and values, go; None where no way is known.
 

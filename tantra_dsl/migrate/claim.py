@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.which import which
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.migrate.planning import Plan
 from tantra_dsl.migrate.proof import Proof, Reason, prove
+
+_LAYERS = re.compile(r"\[[^]]*\]")
+_CARRIED = frozenset({"hidden", "heads", "kv_heads", "vocab", "context", "bias", "qkv_bias", "out_bias"})
+"""Settings that change the shapes of weights alone: what they do to the function depends on the weights."""
 
 Kind = Literal["same", "rounding", "another"]
 
@@ -34,13 +40,48 @@ class Claim:
         return ", ".join((CLAIMS[self.kind], *self.limits))
 
 
-def make_claim(before: Graph, after: Graph, plan: Plan, *, dropped: bool, rounded: bool) -> Claim:
-    """What ``plan`` keeps of the function; ``rounded``: the recipes compute in different precisions."""
+def make_claim(
+    before: Graph, after: Graph, plan: Plan, changes: Iterable[Operation], *, dropped: bool, rounded: bool
+) -> Claim:
+    """What ``plan`` keeps of the function; ``rounded``: the recipes compute in different precisions.
+
+    ``changes`` are the operations of the models' diff: they word the reasons that lie in the models.
+    """
     proof = prove(before, after, plan, dropped)
     if proof.reasons:
-        return Claim("another", tuple(told(proof.reasons, _counts(plan))))
+        return Claim("another", tuple(dict.fromkeys(_reasons(proof, plan, changes))))
     reasons = _rounding(proof, rounded)
     return Claim("rounding" if reasons else "same", reasons, tuple(_limits(before, after)))
+
+
+def _reasons(proof: Proof, plan: Plan, changes: Iterable[Operation]) -> Iterable[str]:
+    """Reasons in the models as their diff tells them, where it does; then those in how weights are carried over."""
+    counts = _counts(plan)
+    inside = [reason for reason in proof.reasons if reason.in_models]
+    tellers = [op for op in changes if _is_of_function(op)]
+    yield from (_change(op) for op in tellers if any(_tells(op, reason) for reason in inside))
+    yield from told((r for r in inside if not any(_tells(op, r) for op in tellers)), counts)
+    yield from told((reason for reason in proof.reasons if not reason.in_models), counts)
+
+
+def _is_of_function(op: Operation) -> bool:
+    return op.concern == "function" and op.kind != "repeat" and op.path.rpartition(".")[2] not in _CARRIED
+
+
+def _tells(op: Operation, reason: Reason) -> bool:
+    """Whether a change is of the part where the function was found to be another one, or of one inside.
+
+    A wiring is about all parts of its block: their norms are its own.
+    """
+    path, part = _LAYERS.sub("", op.path), reason.part.replace(".*", "")
+    block, wiring, _ = path.partition(".wiring")
+    return path.startswith(part) or (bool(wiring) and part.startswith(block))
+
+
+def _change(op: Operation) -> str:
+    if op.old is None or op.new is None:
+        return f"{op.path}: {op.new} added: {op.why}" if op.old is None else f"{op.path}: {op.old} removed: {op.why}"
+    return f"{op.path}: {op.old} -> {op.new}: {op.why}"
 
 
 def _rounding(proof: Proof, rounded: bool) -> tuple[str, ...]:

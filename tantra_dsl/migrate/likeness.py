@@ -51,6 +51,10 @@ class Step:
         return self.new_body.type_of(self.new.inputs[operand]).dims[axis].size.known
 
 
+class Differs(str):
+    """A reason that lies in what the two models are, whatever their weights."""
+
+
 _NAMES = {
     "map": "a function of each element", "normalize": "a normalisation", "linear": "a linear layer",
     "attend": "attention", "rope": "rotary positions", "param": "a weight", "stack": "a stack of layers",
@@ -59,11 +63,11 @@ _NAMES = {
 }  # fmt: skip
 
 
-def unlike(old: Node, new: Node) -> str:
+def unlike(old: Node, new: Node) -> Differs:
     """The reason where two operations are of different kinds."""
     if old.op == new.op:
-        return "another result is read"
-    return f"{_NAMES.get(new.op, new.op)} in the place of {_NAMES.get(old.op, old.op)}"
+        return Differs("another result is read")
+    return Differs(f"{_NAMES.get(new.op, new.op)} in the place of {_NAMES.get(old.op, old.op)}")
 
 
-__all__ = ["Known", "Likeness", "Step", "unlike"]
+__all__ = ["Differs", "Known", "Likeness", "Step", "unlike"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 from tantra_dsl.diagnostics.migration import NoIdentity, NoRule, WouldLose
 from tantra_dsl.diagnostics.training import at_path
+from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.report import diff
 from tantra_dsl.migrate.alignment import Place
 from tantra_dsl.migrate.claim import Claim, make_claim
@@ -31,6 +32,7 @@ class Migration:
     after: Spec
     options: Options
     plan: Plan
+    changes: tuple[Operation, ...]
 
     @property
     def old_name(self) -> str:
@@ -47,7 +49,7 @@ class Migration:
         """What is claimed of the result."""
         rounded = self.before.recipe().precision != self.after.recipe().precision
         graphs = self.before.graph(), self.after.graph()
-        return make_claim(*graphs, self.plan, dropped=self.options.drop, rounded=rounded)
+        return make_claim(*graphs, self.plan, self.changes, dropped=self.options.drop, rounded=rounded)
 
     @cached_property
     def counts(self) -> dict[str, int]:
@@ -109,8 +111,9 @@ def _counts(places: Iterable[Place]) -> dict[str, int]:
 def plan(before: Spec, after: Spec, options: Options | None = None) -> Migration:
     """How the weights of ``before`` become weights of ``after``. Raises SpecError where a spec has mistakes."""
     chosen = options or Options()
-    renames = {op.old: op.new for op in diff(before, after).operations if op.kind == "rename" and op.old and op.new}
-    return Migration(before, after, chosen, make_plan(before.graph(), after.graph(), renames, chosen))
+    changes = diff(before, after).operations
+    renames = {op.old: op.new for op in changes if op.kind == "rename" and op.old and op.new}
+    return Migration(before, after, chosen, make_plan(before.graph(), after.graph(), renames, chosen), changes)
 
 
 def carry_out(made: Migration, source: Source, out: Path, seed: int, record: dict[str, Any]) -> None:

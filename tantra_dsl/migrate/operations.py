@@ -9,7 +9,7 @@ from typing import Any
 from tantra_dsl.graph.hash import program_digest
 from tantra_dsl.graph.model import Node
 from tantra_dsl.migrate.axes import Axis
-from tantra_dsl.migrate.likeness import Likeness, Step
+from tantra_dsl.migrate.likeness import Differs, Likeness, Step
 from tantra_dsl.scalars.ir import Program
 from tantra_dsl.scalars.walk import variables_of
 
@@ -47,7 +47,7 @@ def changed(step: Step) -> str:
     ignored |= {"has"} if step.new.op in _BIASED else set()
     for name in dict.fromkeys(name for node in (step.old, step.new) for name, _ in node.attrs):
         if name not in ignored and not _equal(step, step.old.attr(name), step.new.attr(name)):
-            return _WHY.get(name, f"another {name} of {step.new.op}")
+            return Differs(_WHY.get(name, f"another {name} of {step.new.op}"))
     return ""
 
 
@@ -138,7 +138,7 @@ def _merge_heads(step: Step) -> Result:
 def _map(step: Step) -> Result:
     """Elementwise: operands that are not broadcast along an axis agree on it."""
     if len(step.old.inputs) != len(step.new.inputs):
-        return "another function of each element"
+        return Differs("another function of each element")
     axes: list[Axis | None] = []
     for place in range(1, step.new.type.rank + 1):
         found = {o.axes[-place] for n, o in enumerate(step.operands) if _spans(step, n, place)}

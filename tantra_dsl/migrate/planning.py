@@ -64,13 +64,11 @@ class Loss:
 class Plan:
     """Rules for all tensors of the new model, in its order. It can be carried out where nothing lacks or is lost.
 
-    ``identities`` are the prefixes of further layers whose weights make them pass on what they are given;
-    ``no_identity`` those of which no weights do.
+    ``no_identity`` are the prefixes of further layers that no weights make pass on what they are given.
     """
 
     items: list[Entry | Lack] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
-    identities: set[str] = field(default_factory=set)
     no_identity: list[str] = field(default_factory=list)
 
     @property
@@ -130,7 +128,6 @@ class _Planner:
             if zeros is None:
                 self.made.no_identity.append(layer.prefix)
             else:
-                self.made.identities.add(layer.prefix)
                 self.zeros |= zeros
 
     def _one(self, pair: Pair) -> None:

@@ -15,11 +15,11 @@ from functools import cached_property, partial
 from tantra_dsl.graph.inline import inlined
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.stacks import Layers, tap_ref
-from tantra_dsl.migrate.likeness import Known, Likeness, Step, unlike
+from tantra_dsl.migrate.likeness import Differs, Known, Likeness, Step, unlike
 from tantra_dsl.migrate.operations import changed, compared
 from tantra_dsl.migrate.planning import Plan
 from tantra_dsl.migrate.rules import Carried, Started, Zeros
-from tantra_dsl.migrate.vanish import one_more
+from tantra_dsl.migrate.vanish import one_more, zeros_for_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Reason:
     part: str
     layer: tuple[str, int] | None
     why: str
+    in_models: bool = False
+    """Whether it lies in what the models are, whatever their weights."""
 
 
 @dataclass
@@ -171,7 +173,8 @@ class _Bodies:
 
     def tell(self, why: str) -> None:
         """Note a reason."""
-        self.walk.found.reasons.append(Reason(self.new_at.part.rstrip("."), self.new_at.layer, why))
+        reason = Reason(self.new_at.part.rstrip("."), self.new_at.layer, why, isinstance(why, Differs))
+        self.walk.found.reasons.append(reason)
 
     def value(self, old: Ref, new: Ref) -> Known:
         """How ``new`` holds ``old``: operands first, without recursion inside a body."""
@@ -257,7 +260,7 @@ class _Bodies:
     def _input(self, a: Node, b: Node, out: int) -> Known | str:
         if (a.id, b.id) in self.given:
             return self.given[a.id, b.id]
-        return f"`{b.attr('name')}` is read where `{a.attr('name')}` was"
+        return Differs(f"`{b.attr('name')}` is read where `{a.attr('name')}` was")
 
     def _param(self, a: Node, b: Node, out: int) -> Known | str:
         return self._held(self.old_at.prefix + a.attr("name"), self.new_at.prefix + b.attr("name"))
@@ -291,13 +294,13 @@ class _Bodies:
 
     def _call(self, a: Node, b: Node, out: int) -> Known | str:
         if a.attr("instance") != b.attr("instance"):
-            return "a part has weights of its own in one model alone"
+            return Differs("a part has weights of its own in one model alone")
         if (a.id, b.id) not in self.called:
             self.called[a.id, b.id] = self._inside(a, b)
         inner = self.called[a.id, b.id]
         if out < min(len(inner.old.outputs), len(inner.new.outputs)):
             return inner.result(partial(_numbered, out), partial(_numbered, out))
-        return "other results of a part are read"
+        return Differs("other results of a part are read")
 
     def _inside(self, a: Node, b: Node) -> _Bodies:
         bodies = self.walk.before.body_of(a), self.walk.after.body_of(b)
@@ -341,8 +344,10 @@ class _Stacks:
         return stream
 
     def _passes_on(self, index: int) -> bool:
-        name = self.nodes[1].attr("name")
-        return f"{self.at.new_at.prefix}{name}.{index}." in self.at.walk.plan.identities
+        """Whether a further layer gives back what it is given, by the weights that the plan sets to zero."""
+        zeros = zeros_for_identity(self.at.walk.after, self._body(1, index), self._place(1, index).prefix)
+        rules = self.at.walk.rules
+        return zeros is not None and all(isinstance(rules.get(path), Zeros) for path in zeros)
 
     def _layer(self, index: int, stream: Known) -> Known:
         bodies = self._body(0, index), self._body(1, index)

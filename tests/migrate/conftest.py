@@ -73,12 +73,23 @@ def random_weights(text: str, seed: int = 0) -> dict[str, Tensor]:
 
 def result(text: str, weights: dict[str, Tensor], tokens: Tensor) -> Tensor:
     """Scores that the model gives with ``weights``."""
+    with torch.no_grad():
+        return loaded(text, weights)(tokens=tokens)
+
+
+def loss_of(text: str, weights: dict[str, Tensor], **inputs: Tensor) -> float:
+    """The model's loss with ``weights``."""
+    with torch.no_grad():
+        return float(loaded(text, weights).loss(**inputs))  # type: ignore[operator]
+
+
+def loaded(text: str, weights: dict[str, Tensor]) -> nn.Module:
+    """The model with ``weights``; tied ones are there under one name."""
     module = module_of(text)
     missing = module.load_state_dict(weights, strict=False).missing_keys
     tied = {id(t) for name, t in module.state_dict(keep_vars=True).items() if name in weights}
     assert all(id(module.state_dict(keep_vars=True)[name]) in tied for name in missing)
-    with torch.no_grad():
-        return module(tokens=tokens)
+    return module
 
 
 @dataclass
