@@ -235,6 +235,27 @@ class Spec:
         return compile_graph(self.graph(), self.options(**changes))
 
     def _repr_html_(self) -> str:
-        from html import escape
+        """What a notebook shows: the diagram and a few figures; the mistakes where there are any."""
+        try:
+            from tantra_dsl.draw.page import small
 
-        return f"<pre>{escape(self.to_text())}</pre>"
+            return small(self)
+        except SpecError as error:
+            return _mistakes_html(error)
+
+    def _repr_svg_(self) -> str | None:
+        """The diagram alone; None where the spec has mistakes."""
+        try:
+            from tantra_dsl.draw import picture, svg
+
+            return svg(picture(self.graph()))
+        except SpecError:
+            return None
+
+
+def _mistakes_html(error: SpecError) -> str:
+    from html import escape
+
+    from tantra_dsl.diagnostics.render import render_terminal
+
+    return f"<pre>{escape(render_terminal(error.diagnostics, color=False))}</pre>"

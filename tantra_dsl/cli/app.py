@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tantra_dsl.cli.outcome import guarded
+from tantra_dsl.cli.outcome import USAGE, complain, guarded
 
 COMMAND = "tantra"
 
@@ -46,6 +46,15 @@ class Form(StrEnum):
     text = "text"
     json = "json"
     markdown = "markdown"
+    html = "html"
+
+
+class Drawing(StrEnum):
+    """The forms in which a model is drawn."""
+
+    svg = "svg"
+    html = "html"
+    dot = "dot"
 
 
 class Section(StrEnum):
@@ -175,11 +184,17 @@ def show_spec(
     mask: Annotated[
         bool, typer.Option("--mask", help="Draw the attention masks and the tiles that kernels visit.")
     ] = False,
+    form: Annotated[
+        Drawing | None, typer.Option("--format", help="Draw the model: a diagram, a page, or Graphviz text.")
+    ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="With --mask: a .svg or .png to draw into.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to draw; with --mask, a .svg or .png."),
     ] = None,
 ) -> int:
-    """Show layers, shapes, parameters, FLOPs, KV bytes and memory."""
+    """Show layers, shapes, parameters, FLOPs, KV bytes and memory; or draw the model."""
+    if form is not None:
+        return _draw(spec, sets, form, output, seq, batch, other="--json" * json or "--mask" * mask)
     import tantra_dsl
 
     if mask or output is not None:
@@ -193,6 +208,16 @@ def show_spec(
     render = show_json if json else show_table
     print(render(graph, recipe_cost(graph, loaded.recipe(), seq=seq, batch=batch)).rstrip("\n"))
     return 0
+
+
+def _draw(
+    spec: str, sets: list[str] | None, form: Drawing, output: Path | None, seq: int | None, batch: int, other: str
+) -> int:
+    if other:
+        return complain(f"--format draws the model, and {other} shows something else; use one of them", USAGE)
+    from tantra_dsl.cli.drawing import draw
+
+    return draw(spec, sets or (), form.value, output, seq=seq, batch=batch)
 
 
 @app.command("compile")

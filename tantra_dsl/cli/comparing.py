@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DIFFERENT = 1
 ERROR = 2
-FORMS = ("text", "json", "markdown")
+FORMS = ("text", "json", "markdown", "html")
 SECTIONS = ("architecture", "numerics", "recipe")
 
 
@@ -94,7 +94,7 @@ def _tell(before: Spec, after: Spec, *, form: str, seq: int | None, exit_code: b
 
 
 def rendered(found: Diff, form: str, before: Spec, after: Spec) -> str:
-    """A diff in one of the forms ``text``, ``json`` and ``markdown``."""
+    """A diff in one of the forms ``text``, ``json``, ``markdown`` and ``html``."""
     if form == "json":
         from tantra_dsl.diff.documents import render
         from tantra_dsl.diff.patches import patch
@@ -104,6 +104,10 @@ def rendered(found: Diff, form: str, before: Spec, after: Spec) -> str:
         from tantra_dsl.diff.markdown import markdown
 
         return markdown(found)
+    if form == "html":
+        from tantra_dsl.diff.page import page
+
+        return page(found, before, after)
     from tantra_dsl.diff.text import text
 
     return text(found, color=colored(sys.stdout))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tantra_dsl.draw.facts import ATTENTION, SCANS, Facts, conv_text, scan_lines, wave_text
-from tantra_dsl.draw.picture import Box, Kind
+from tantra_dsl.draw.picture import TAP, Box, Kind
 from tantra_dsl.draw.trace import Trace
 from tantra_dsl.draw.words import map_sign, map_text, number, rope_text, sizes_text, type_text
 from tantra_dsl.graph.model import Graph, InputSpec, Node
@@ -26,8 +26,8 @@ class Boxes:
         if node.op != "input" or self.is_root:
             return id
         if node.attr("kind") == "tap":
-            self._taps.setdefault("tap", []).append(node)
-            return "tap"
+            self._taps.setdefault(TAP, []).append(node)
+            return TAP
         return f"in:{node.attr('name')}"
 
     def taps(self) -> list[Box]:
@@ -35,20 +35,26 @@ class Boxes:
         if not self._taps:
             return []
         by_path: dict[str, set[int]] = {}
-        for node in self._taps["tap"]:
+        for node in self._taps[TAP]:
             by_path.setdefault(str(node.attr("path")), set()).add(node.attr("layer"))
         lines = [line for path, numbers in by_path.items() for line in self._tap_lines(path, numbers)]
-        return [Box("tap", "tap", "earlier layers", tuple(lines))]
+        return [Box(TAP, "tap", "earlier layers", tuple(lines))]
 
     def _tap_lines(self, path: str, numbers: set[int]) -> list[str]:
         what = "" if path == "out" else f"{path} of "
         lines = [f"{'' if path == 'out' else what}the stack's input"] if -1 in numbers else []
         rest = sorted(numbers - {-1})
         here = self.layers[0] if len(self.layers) == 1 else None
-        if here and rest == list(range(here)):
+        if here and rest == list(range(here)) and (here > 1 or self._reads_input()):
             return [*lines, f"{what}all layers before"]
+        if here and rest == [here - 1]:
+            return [*lines, f"{what}the layer before"]
         listed = ", ".join(map(str, rest[:6])) + (" …" if len(rest) > 6 else "")
         return [*lines, *([f"{what}layer{'s' if len(rest) > 1 else ''} {listed}"] if rest else [])]
+
+    def _reads_input(self) -> bool:
+        """Whether the stack's own input is among the tensors of earlier layers."""
+        return any(node.attr("layer") == -1 for node in self._taps[TAP])
 
     # --- boxes ---------------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class Boxes:
     def _primitive(self, node: Node) -> tuple[Kind, str, tuple[str, ...]]:
         body, op = self.trace.body, node.op
         if op in ATTENTION:
-            return "mixer", "attend", tuple(self.facts.attention(body, node))
+            return "mixer", "attend", tuple(self.facts.attention(body, node, apart=True))
         if op in SCANS:
             return "mixer", *_first_and_rest(list(scan_lines(node)))
         if op == "conv1d":

@@ -102,7 +102,11 @@ class _Extraction:
 
     def _stack(self, boxes: Boxes, node: Node, path: str, depth: int) -> Frame:
         name = _joined(path, str(node.attr("name")))
-        kinds = layer_kinds(node, self._named, lambda key, layers: self.flow(self.graph.bodies[key], name, depth + 1, layers))
+
+        def drawn(key: str, layers: tuple[int, ...]) -> Flow:
+            return self.flow(self.graph.bodies[key], name, depth + 1, layers)
+
+        kinds = layer_kinds(node, self._named, drawn)
         names = [self._named(key) for key in kinds.keys]
         remarks = boxes.remarks(node)
         if len(names) == 1:
@@ -130,7 +134,7 @@ def _joined(path: str, name: str) -> str:
 
 
 def _is_stream(node: Node) -> bool:
-    return node.attr("kind") == "tensor"
+    return str(node.attr("kind")) == "tensor"
 
 
 def _edges(trace: Trace, boxes: Boxes, node: Node, item: Box | Frame | None) -> list[Edge]:

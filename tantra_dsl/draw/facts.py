@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -62,10 +63,12 @@ class Facts:
                 yield from self._inner(node)
 
     def _own(self, body: Body) -> Iterator[str]:
+        told = [tuple(self.attention(body, node)) for node in body.nodes if node.op in ATTENTION]
+        for lines, times in Counter(told).items():
+            yield lines[0] if times == 1 else f"{times} attentions, each of {lines[0]}"
+            yield from lines[1:]
         for node in body.nodes:
-            if node.op in ATTENTION:
-                yield from self.attention(body, node)
-            elif node.op in SCANS:
+            if node.op in SCANS:
                 yield from scan_lines(node)
             elif node.op == "conv1d":
                 yield conv_text(body, node)
@@ -82,8 +85,8 @@ class Facts:
             return
         yield f"{node.attr('name')}: {', '.join(self.lines[key][:2])}"
 
-    def attention(self, body: Body, node: Node) -> Iterator[str]:
-        """Heads, mask, score, positions and norms of an attention."""
+    def attention(self, body: Body, node: Node, *, apart: bool = False) -> Iterator[str]:
+        """Heads, mask and score of an attention; ``apart``: without what happens to queries and keys before it."""
         nodes = {inner.id: inner for inner in body.nodes}
         q, k, v = (body.type_of(ref) for ref in node.inputs[:3])
         yield heads_text(q, k, v)
@@ -91,12 +94,13 @@ class Facts:
         yield program_text(mask) if mask is not None else "no mask"
         if node.attr("score") is not None:
             yield f"score {program_text(node.attr('score'))}"
-        extras = [*_positions(nodes, node), *self._head_norms(nodes, node)]
+        extras = [] if apart else [*_positions(nodes, node), *self._head_norms(nodes, node)]
         extras += ["sinks"] if "sink" in node.attr("has", ()) else []
         if extras:
             yield ", ".join(dict.fromkeys(extras))
-        yield from _ranks(nodes, node)
-        yield from _memory(nodes, node)
+        if not apart:
+            yield from _ranks(nodes, node)
+            yield from _memory(nodes, node)
 
     def _head_norms(self, nodes: dict[str, Node], node: Node) -> Iterator[str]:
         """Norms between the projections and the scores."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tantra_dsl.draw.boxes import Boxes
-from tantra_dsl.draw.picture import OUT, Box, Edge, Flow, Frame
+from tantra_dsl.draw.picture import GOAL, OUT, Box, Edge, Flow, Frame
 from tantra_dsl.draw.trace import Trace
 from tantra_dsl.draw.words import number
 from tantra_dsl.graph.model import Node, Ref
 
-_ID = "objective"
 _LOSSES = {"cross_entropy": "cross-entropy", "mean_squared_error": "mean squared error", "balance_loss": "balance loss"}
 _HOLDS_WEIGHTS = frozenset({"linear", "conv1d", "expert_linear", "embedding"})
 
@@ -27,7 +26,7 @@ def with_objective(flow: Flow, trace: Trace, boxes: Boxes) -> Flow:
     inputs = {item.id for item in flow.items if isinstance(item, Box) and item.kind == "input"}
     busy = {edge.source for edge in others if edge.target != OUT}
     ends = [edge for edge in read if edge.source not in inputs or edge.source not in busy]
-    edges = (*(e for e in others if e.target != OUT), *(Edge(e.source, _ID) for e in ends))
+    edges = (*(e for e in others if e.target != OUT), *(Edge(e.source, GOAL) for e in ends))
     items = tuple(item for item in flow.items if item.id not in goal)
     return replace(flow, items=(*items, _box(trace, goal, loss)), edges=tuple(dict.fromkeys(edges)))
 
@@ -67,7 +66,7 @@ def _box(trace: Trace, goal: frozenset[str], loss: Ref) -> Box:
     held = [name for node in nodes if node.id in goal or node.op == "similarity"
             for other in trace.constants(node) for name in trace.names(other)]  # fmt: skip
     learned = [f"with {', '.join(dict.fromkeys(held))}"] if held else []
-    return Box(_ID, "objective", " + ".join(names) or "loss", (*lines, *learned), _ID, "")
+    return Box(GOAL, "objective", " + ".join(names) or "loss", (*lines, *learned), "objective")
 
 
 def _lines(trace: Trace, node: Node) -> list[str]:

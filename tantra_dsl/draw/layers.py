@@ -38,9 +38,7 @@ class Kinds:
     total: int
 
 
-def layer_kinds(
-    stack: Node, named: Callable[[str], str], drawn: Callable[[str, tuple[int, ...]], Flow]
-) -> Kinds:
+def layer_kinds(stack: Node, named: Callable[[str], str], drawn: Callable[[str, tuple[int, ...]], Flow]) -> Kinds:
     """The kinds of layers of ``stack``; ``drawn`` gives what is drawn of a body that is at some layers."""
     places = _places(stack)
     flows = {key: drawn(key, layers) for key, layers in places.items()}
@@ -101,7 +99,10 @@ def stack_title(kinds: Kinds, names: list[str]) -> tuple[str, ...]:
     if not _is_short(kinds.turn, tuple(names)):
         return (f"{kinds.total:,} layers of {len(names)} kinds",)
     pattern = ", ".join(f"{count:,} {names[kind]}" for kind, count in kinds.turn)
-    return (f"{kinds.total:,} layers", f"in turn {pattern}" if length < kinds.total else pattern.replace(", ", ", then "))
+    return (
+        f"{kinds.total:,} layers",
+        f"in turn {pattern}" if length < kinds.total else pattern.replace(", ", ", then "),
+    )
 
 
 def _is_short(turn: tuple[tuple[int, int], ...], names: tuple[str, ...]) -> bool:

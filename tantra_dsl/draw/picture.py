@@ -1,7 +1,8 @@
 """What is drawn of a model: boxes and frames joined by edges, before anything has a place.
 
 Ids are unique within their flow; an item's ``address`` in the whole picture is its ids from the outside in, joined by
-``/``. Edges start at an item or at an input of the flow (``in:NAME``) and end at an item or at ``out``.
+``/``. Edges start at an item or at an input of the flow (``in:NAME``) and end at an item or at ``OUT``; no node of a
+graph has an id with a colon.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Literal
 
 Kind = Literal["input", "mixer", "channel", "table", "norm", "op", "scale", "join", "tap", "objective"]
 
-OUT = "out"
+OUT = ":out"
+TAP = ":tap"
+GOAL = ":objective"
 
 
 @dataclass(frozen=True, slots=True)

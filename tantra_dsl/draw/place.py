@@ -94,25 +94,23 @@ def _fed(flow: Flow) -> frozenset[str]:
 
 
 def _alone(flow: Flow) -> frozenset[str]:
-    """Ids of the boxes that share their place in the flow with no other: nothing is beside them."""
+    """Ids of the boxes with no other of their kinds beside them: each comes before or after them."""
     ahead: dict[str, int] = {}
     order = {item.id: place for place, item in enumerate(flow.items)}
-    edges = [edge for edge in flow.edges if edge.source in order and edge.target in order]
+    after: dict[str, list[str]] = {}
+    for edge in flow.edges:
+        if edge.source in order and edge.target in order:
+            after.setdefault(edge.source, []).append(edge.target)
     for item in reversed(flow.items):
-        bits = 0
-        for edge in edges:
-            if edge.source == item.id:
-                bits |= ahead.get(edge.target, 0) | 1 << order[edge.target]
-        ahead[item.id] = bits
-    found = set()
-    for item in flow.items:
-        others = [o for o in flow.items if o.id != item.id and not isinstance(o, Box) or isinstance(o, Box)]
-        related = all(
-            o.id == item.id or ahead[item.id] >> order[o.id] & 1 or ahead[o.id] >> order[item.id] & 1 for o in others
-        )
-        if related:
-            found.add(item.id)
-    return frozenset(found)
+        ahead[item.id] = 0
+        for next in after.get(item.id, ()):
+            ahead[item.id] |= ahead.get(next, 0) | 1 << order[next]
+    stretched = [item.id for item in flow.items if _stretches(item)]
+    return frozenset(
+        id
+        for id in stretched
+        if all(id == other or ahead[id] >> order[other] & 1 or ahead[other] >> order[id] & 1 for other in stretched)
+    )
 
 
 def _evened(flow: Flow, inner: dict[str, Laid]) -> dict[str, Laid]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from tantra_dsl.draw.cards import LINE
 from tantra_dsl.draw.measure import text_width
-from tantra_dsl.draw.picture import OUT, Box, Edge, Flow, Frame
+from tantra_dsl.draw.picture import OUT, Box, Edge, Flow
 from tantra_dsl.draw.placed import Line, Point
 from tantra_dsl.draw.rows import Extent, Grid, round_half, spread
 
@@ -23,6 +23,7 @@ _AFTER: Final = 13.0
 _LANE: Final = 14.0
 _PORTS: Final = 16.0
 _CLEAR: Final = 3.0
+_CORNER: Final = 4.0
 
 
 @dataclass
@@ -182,7 +183,11 @@ class _Router:
         at, free = self.axis[target], {"left", "right"}
         free -= {way.end for way in self.into.get(target, ())}
         tops = [way for way in self.into.get(target, ()) if way.end == "top" and way.edge not in self.lanes]
-        middle = min(tops, key=lambda way: abs(way.last - at), default=None)
+        middle = min(
+            tops,
+            key=lambda w: (round(abs(w.last - at) / 8), ("left" if w.last < at else "right") in free),
+            default=None,
+        )
         if middle is not None and len(tops) == 2 and "right" in free and abs(middle.last - at) >= 1:
             middle = None
         for way in tops:
@@ -207,9 +212,9 @@ class _Router:
         at, size = self.axis[target], self.sizes[target]
         if len(tops) < 2 or target in self.joins or target == OUT or target in self.inner:
             return [at] * len(tops)
-        room = size.left + size.right - 24
+        room = size.left + size.right - 2 * _CORNER
         apart = min(_PORTS, room / (len(tops) - 1))
-        low, high = at - size.left + 12, at + size.right - 12
+        low, high = at - size.left + _CORNER, at + size.right - _CORNER
         wishes = [min(max(way.last, low), high) for way in tops]
         places = spread(wishes, [1.0] * len(tops), [0.0, *[apart] * (len(tops) - 1)])
         over = max(0.0, places[-1] - high) or min(0.0, places[0] - low)

@@ -155,9 +155,7 @@ class _Builder:
         return frozenset(found)
 
     def _has_detour(self, edge: Edge) -> bool:
-        return any(
-            next != edge.target and self._reaches(next, edge.target) for next in self.after.get(edge.source, ())
-        )
+        return any(next != edge.target and self._reaches(next, edge.target) for next in self.after.get(edge.source, ()))
 
     def _hold(self, made: Grid, edge: Edge, row: int) -> str:
         id = f"~{len(self.extents)}"
@@ -173,6 +171,8 @@ class _Builder:
         rows = range(first + 1, last + 1) if first < last else range(first, last - 1, -1)
         way = [self._hold(made, edge, row) for row in rows]
         made.ways[edge] = way
+        if first < last and not self.after.get(edge.source):
+            way = [edge.source, *way]
         return [Link(a, b) if first < last else Link(b, a) for a, b in pairwise(way)]
 
     # --- order and axes ------------------------------------------------------------------
@@ -188,7 +188,7 @@ class _Builder:
             near = above if round % 2 == 0 else below
             for row in rows:
                 wish = {id: _mean([made.axis[other] for other in near.get(id, ())], made.axis[id]) for id in row}
-                row.sort(key=lambda id: wish[id])  # noqa: B023 (used at once)
+                row.sort(key=lambda id: wish[id])
                 self._pack(made, row)
         for edge in self.aside:
             self._put_beside(made, made.ways[edge][-1], edge.target)

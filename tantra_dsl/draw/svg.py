@@ -25,7 +25,7 @@ _BADGE: Final = 10.5
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A remark on an item: ``kind`` is ``added``, ``removed`` or ``changed``, ``numbers`` the operations that say so."""
+    """A remark on an item: ``kind`` is ``added``, ``removed`` or ``changed``, ``numbers`` the operations behind it."""
 
     kind: str
     numbers: tuple[int, ...] = ()
@@ -33,23 +33,23 @@ class Mark:
     @property
     def text(self) -> str:
         """``~ 3, 7``."""
-        shown = ", ".join(map(str, self.numbers[:4])) + (" …" if len(self.numbers) > 4 else "")
+        shown = ", ".join(map(str, self.numbers[:3])) + (" …" if len(self.numbers) > 3 else "")
         return f"{SIGNS[self.kind]} {shown}".rstrip()
 
 
 SIGNS: Final = {"added": "+", "removed": "−", "changed": "~"}
 
 
-def svg(picture: Picture, *, marks: Mapping[str, Mark] | None = None, links: bool = False) -> str:
+def svg(
+    picture: Picture, *, marks: Mapping[str, Mark] | None = None, links: bool = False, laid: Laid | None = None
+) -> str:
     """The drawing as a standalone SVG document.
 
     ``marks`` are by address, the whole model's by the empty one; with ``links``, each leads to ``#op-NUMBER``.
+    ``laid`` is the layout where it is there already.
     """
-    return drawn(picture, laid_out(picture), marks or {}, links=links)
-
-
-def drawn(picture: Picture, laid: Laid, marks: Mapping[str, Mark], *, links: bool = False) -> str:
-    """A picture that was laid out already, as SVG."""
+    laid = laid or laid_out(picture)
+    marks = marks or {}
     heading = _Heading(picture, marks.get(""))
     width = math.ceil(max(laid.width, heading.width) + 2 * _MARGIN)
     height = math.ceil(laid.height + heading.height + 2 * _MARGIN)
@@ -103,12 +103,14 @@ def _item(placed: Placed, mark: Mark | None, links: bool) -> Iterator[str]:
     item = placed.item
     state = f" {mark.kind}" if mark else ""
     if isinstance(item, Frame):
-        yield _rectangle(f"frame{state}", placed.x, placed.y, placed.width, placed.height, 10)
+        yield _rectangle("frame", placed.x, placed.y, placed.width, placed.height, 10)
         yield _strip(placed)
+        yield _rectangle(f"border{state}", placed.x, placed.y, placed.width, placed.height, 10)
         yield from _texts(placed, PAD)
     elif item.kind == "join" and len(item.title) == 1:
         radius = placed.width / 2
-        yield f'<circle class="join{state}" cx="{_n(placed.x + radius)}" cy="{_n(placed.y + radius)}" r="{_n(radius)}"/>'
+        middle = f'cx="{_n(placed.x + radius)}" cy="{_n(placed.y + radius)}"'
+        yield f'<circle class="join{state}" {middle} r="{_n(radius)}"/>'
         yield from _texts(placed, None)
     else:
         radius = placed.height / 2 if item.kind in PILLS else 6
@@ -188,7 +190,7 @@ def plate_width(mark: Mark) -> float:
 
 def _mark(placed: Placed, mark: Mark | None, links: bool) -> Iterator[str]:
     if mark:
-        yield from _plate(mark, placed.x + placed.width - plate_width(mark) / 2 - 4, placed.y, links)
+        yield from _plate(mark, placed.x + placed.width - plate_width(mark) / 2 - 4, placed.y - 2, links)
 
 
 def _plate(mark: Mark, x: float, y: float, links: bool) -> Iterator[str]:
@@ -225,4 +227,4 @@ def attribute(said: str) -> str:
     return quoteattr("".join(c for c in said if c >= " "))
 
 
-__all__ = ["Box", "Mark", "SIGNS", "attribute", "description", "drawn", "svg"]
+__all__ = ["Box", "Mark", "SIGNS", "attribute", "description", "svg"]
