@@ -2,7 +2,8 @@
 
 One small frozen class per code: typed fields, with title, label, notes and help made from them.
 Codes are stable: S = syntax, N = names, T = types and shapes, K = keys, M = masks, scores and
-functions, L = leaks, R = recipe and training, F = files, E = expectations, C = compiling.
+functions, L = leaks, R = recipe and training, F = files, E = expectations, W = weights that migrate,
+C = compiling.
 """
 
 from __future__ import annotations

@@ -32,10 +32,7 @@ _WHY = {
 
 
 def compared(step: Step) -> Result:
-    """Compares two primitives of one kind."""
-    why = changed(step)
-    if why:
-        return why
+    """What the new one of two primitives of one kind holds, their attributes aside."""
     if any(operand.shift for operand in step.operands):
         return "a weight is stored otherwise"
     return _RULES.get(step.new.op, _plain)(step)
@@ -47,7 +44,7 @@ def changed(step: Step) -> str:
     ignored |= {"has"} if step.new.op in _BIASED else set()
     for name in dict.fromkeys(name for node in (step.old, step.new) for name, _ in node.attrs):
         if name not in ignored and not _equal(step, step.old.attr(name), step.new.attr(name)):
-            return Differs(_WHY.get(name, f"another {name} of {step.new.op}"))
+            return _WHY.get(name, f"another {name} of {step.new.op}")
     return ""
 
 

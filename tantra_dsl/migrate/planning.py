@@ -9,7 +9,7 @@ from typing import Literal
 from tantra_dsl.graph.model import Graph, Init
 from tantra_dsl.migrate.alignment import Alignment, Growth, Pair, Place
 from tantra_dsl.migrate.axes import Axis, Heads, head_axes
-from tantra_dsl.migrate.rules import Carried, Fill, Rule, Started, Zeros
+from tantra_dsl.migrate.rules import Carried, Fill, Rule, Started, Zeros, in_units
 from tantra_dsl.migrate.spaces import IDS, POSITIONS, SCORES, Space, Spaces
 from tantra_dsl.migrate.vanish import zeros_for_identity
 
@@ -154,8 +154,8 @@ class _Planner:
         if isinstance(axes, str):
             return axes
         fills = tuple(self._fill(pair.new, number) for number in range(len(axes)))
-        names = tuple(self._name(pair.new, number) for number in range(len(axes)))
-        return Carried(pair.old.path, axes, fills, names, _shift(pair.old, pair.new))
+        units = tuple(self._unit(pair.new, number) for number in range(len(axes)))
+        return Carried(pair.old.path, axes, fills, units, _shift(pair.old, pair.new))
 
     def _alone(self, pair: Pair) -> Rule | str:
         """A tensor that the old model does not have."""
@@ -222,16 +222,16 @@ class _Planner:
         marks = axes[number].root.marks if axes else set()
         return "mean" if marks & {IDS, SCORES} and self.options.new_rows == "mean" else "start"
 
-    def _name(self, place: Place, number: int) -> str:
-        """What the places of an axis are, for a reader."""
+    def _unit(self, place: Place, number: int) -> tuple[str, int]:
+        """What the places of an axis are to a reader, and how many make one."""
         axes = self.new.axes.get(place.twin, ())
         heads = axes[number].heads if axes else None
-        if heads is not None:
-            return f"channels of {heads[0].size} heads"
+        if heads is not None and heads[1].size is not None:
+            return f"heads of {heads[1].size}", heads[1].size
         name = place.node.type.dims[number].name
         rank = len(place.shape)
         plain = {1: ("entries",), 2: ("rows", "columns"), 3: ("experts", "rows", "columns")}.get(rank, ())
-        return plain[number] if plain else name
+        return plain[number] if plain else name, 1
 
     # --- losses --------------------------------------------------------------------------
 
@@ -261,7 +261,8 @@ def _shift(old: Place, new: Place) -> float:
 
 def _cut(old: Place, rule: Carried) -> Iterator[Loss]:
     """What an axis that becomes shorter leaves out."""
-    for name, axis in zip(rule.names, rule.axes, strict=True):
+    for unit, whole in zip(rule.units, rule.axes, strict=True):
+        name, axis = unit[0], in_units(whole, unit)
         if axis.left_out:
             yield Loss(old, f"{axis.left_out:,} of its {axis.old:,} {name}")
 

@@ -229,9 +229,11 @@ class _Bodies:
         operands = [self.known[pair] for pair in zip(a.inputs, b.inputs, strict=False)]
         held = [operand for operand in operands if operand is not None]
         step = Step(a, b, self.old, self.new, held, self._extra_bias(a, b))
-        found = compared(step) if len(held) == len(operands) else changed(step) or None
+        why = changed(step)
+        if why:
+            self.tell(Differs(why))
         self.walk.found.rounding += step.rounding
-        return found
+        return compared(step) if len(held) == len(operands) else None
 
     def _extra_bias(self, a: Node, b: Node) -> bool:
         """Whether a bias that only one of two linear layers has is zero."""
@@ -317,6 +319,10 @@ class _Bodies:
         return _Stacks(self, a, b).stream()
 
 
+def _layers(count: int, kind: str = "") -> str:
+    return f"one {kind}layer is" if count == 1 else f"{count} {kind}layers are"
+
+
 _WEIGHTS = frozenset({"param", "weight"})
 _STRUCTURE = frozenset({"input", "param", "instance", "weight", "call", "stack"})
 
@@ -337,10 +343,10 @@ class _Stacks:
         for index in range(min(counts)):
             stream = self._layer(index, stream)
         if counts[1] < counts[0]:
-            return f"{counts[0] - counts[1]} layers are left out"
+            return f"{_layers(counts[0] - counts[1])} left out"
         further = [index for index in range(counts[0], counts[1]) if not self._passes_on(index)]
         if further:
-            return f"{len(further)} further layers change the stream"
+            return f"{_layers(len(further), 'further ')} no identity"
         return stream
 
     def _passes_on(self, index: int) -> bool:

@@ -15,13 +15,14 @@ Fill = Literal["start", "zero", "mean"]
 class Carried:
     """The tensor at ``source`` in the old model, place by place along ``axes``, plus ``shift``.
 
-    ``fills`` tells for each axis what stands in its new places; zero wins where they cross.
+    ``fills`` tells for each axis what stands in its new places; zero wins where they cross. ``units`` are what a reader
+    calls the places of each axis, and how many of them make one: rows, or heads of 64.
     """
 
     source: str
     axes: tuple[Axis, ...]
     fills: tuple[Fill, ...]
-    names: tuple[str, ...]
+    units: tuple[tuple[str, int], ...]
     shift: float = 0.0
 
     @property
@@ -32,7 +33,7 @@ class Carried:
     @property
     def words(self) -> str:
         """The rule as the plan tells it."""
-        told = [_told(*each) for each in zip(self.names, self.axes, self.fills, strict=True) if not each[1].is_same]
+        told = [_told(*each) for each in zip(self.units, self.axes, self.fills, strict=True) if not each[1].is_same]
         if self.shift:
             told.append("minus 1, which the new model adds" if self.shift < 0 else "plus 1, which the old model added")
         return "; ".join(told) or "copied"
@@ -65,18 +66,24 @@ class Started:
 Rule = Carried | Zeros | Started
 
 
-def _told(name: str, axis: Axis, fill: Fill) -> str:
+def in_units(axis: Axis, unit: tuple[str, int]) -> Axis:
+    """The axis counted in its units."""
+    return axis.over(unit[1]) or axis
+
+
+def _told(unit: tuple[str, int], whole: Axis, fill: Fill) -> str:
     """What happens along one axis."""
+    name, axis = unit[0], in_units(whole, unit)
     many = f"{axis.old:,} -> {axis.size:,}"
     if axis.averages:
-        return f"{name} {many}: means of groups"
+        return f"{name}: {many}, means of groups"
     if axis.has_new:
         new = {"start": "started as the spec says", "zero": "zero", "mean": "the mean of the old ones"}[fill]
         kept = "" if not axis.left_out else f", {axis.left_out:,} old ones left out"
-        return f"{name} {many}: new ones {new}{kept}"
+        return f"{name}: {many}, new ones {new}{kept}"
     if axis.size > axis.old:
-        return f"{name} {many}: repeated"
-    return f"{name} {many}: {axis.left_out:,} left out" if axis.left_out else f"{name} in another order"
+        return f"{name}: {many}, repeated"
+    return f"{name}: {many}, {axis.left_out:,} left out" if axis.left_out else f"{name} in another order"
 
 
-__all__ = ["Carried", "Fill", "Rule", "Started", "Zeros"]
+__all__ = ["Carried", "Fill", "Rule", "Started", "Zeros", "in_units"]

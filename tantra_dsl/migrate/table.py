@@ -83,9 +83,10 @@ def _source(old: Place, new: Place) -> str:
         return old.path
     (stack, index), further = old.layers[0], new.layers[0][1] - old.layers[0][1]
     rest = old.path.removeprefix(f"{stack}.{index}.")
-    if not further:
-        return f"{stack}.*.{rest}"
-    return f"{stack}[i - {further}].{rest}" if further > 0 else f"{stack}[i + {-further}].{rest}"
+    layer = f"i - {further}" if further > 0 else f"i + {-further}" if further else "*"
+    if further and _pattern(old) == _pattern(new):
+        return f"layer {layer}"
+    return f"{stack}[{layer}].{rest}" if further else f"{stack}.*.{rest}"
 
 
 def _shapes(old: Place | None, new: Place) -> str:

@@ -76,7 +76,7 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     before = names()
     assert main(["migrate", "w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "--dry-run"]) == 0
     assert names() == before
-    assert "columns 24 -> 40: new ones zero" in capsys.readouterr().out
+    assert "columns: 24 -> 40, new ones zero" in capsys.readouterr().out
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

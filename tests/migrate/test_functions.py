@@ -165,12 +165,14 @@ ANOTHER = {
     "window": (SMALL, edited(("mask: causal", "mask: causal and window(3)")), {}, "queries see other keys"),
     "eps": (SMALL, edited(("let norm: layernorm", "let norm: layernorm(eps: 0.01)")), {}, "constant under the root"),
     "means": (SMALL, edited(("heads: 4,", "heads: 4, kv_heads: 2,")), {}, "means of groups of heads"),
-    "stacked": (SMALL, edited(("2 of", "4 of")), {"layers": "stack"}, "2 further layers change the stream"),
+    "stacked": (SMALL, edited(("2 of", "4 of")), {"layers": "stack"}, "2 further layers are no identity"),
     "vocabulary": (SMALL, edited(("vocab: 31", "vocab: 37")), {}, "37 entries"),
-    "fewer_layers": (SMALL, edited(("2 of", "1 of")), {"drop": True}, "1 layers are left out"),
+    "fewer_layers": (SMALL, edited(("2 of", "1 of")), {"drop": True}, "one layer is left out"),
     "fewer_units": (SMALL, edited(("hidden: 24", "hidden: 20")), {"drop": True}, "4 channels are left out"),
     "biases": (SMALL, SMALL.replace(", bias: true", ""), {"drop": True}, "a bias comes or goes"),
-    "qk_norm": (SMALL, edited(("heads: 4,", "heads: 4, qk_norm: rms,")), {"start_missing": True}, "layers.attention.qk_norm: rms added"),
+    "qk_norm": (
+        SMALL, edited(("heads: 4,", "heads: 4, qk_norm: rms,")), {"start_missing": True}, "qk_norm: rms added",
+    ),
     "alibi": (
         edited(("heads: 4,", "heads: 4, head_dim: 4, score: alibi,")),
         edited(("heads: 4,", "heads: 8, head_dim: 4, score: alibi,")), {}, "scores change before the softmax",

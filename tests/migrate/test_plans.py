@@ -29,9 +29,9 @@ def test_copies() -> None:
 
 def test_wider_ffn() -> None:
     found = rules(planned(SMALL, edited(("hidden: 24", "hidden: 40"))))
-    assert found["layers.0.ffn.up.weight"] == "rows 24 -> 40: new ones started as the spec says"
-    assert found["layers.0.ffn.up.bias"] == "entries 24 -> 40: new ones started as the spec says"
-    assert found["layers.0.ffn.out.weight"] == "columns 24 -> 40: new ones zero"
+    assert found["layers.0.ffn.up.weight"] == "rows: 24 -> 40, new ones started as the spec says"
+    assert found["layers.0.ffn.up.bias"] == "entries: 24 -> 40, new ones started as the spec says"
+    assert found["layers.0.ffn.out.weight"] == "columns: 24 -> 40, new ones zero"
     assert found["layers.0.ffn.out.bias"] == "copied"
 
 

@@ -61,7 +61,11 @@ def check(before: str, after: str, chosen: Options) -> str:
     weights = random_weights(before)
     try:
         new = made.carry(weights, 1)
-    except SpecError as told:
+    except SpecError as refused:
+        told = refused
+    else:
+        told = SpecError([])
+    if told.diagnostics:
         assert {problem.code[:3] for problem in told.diagnostics} == {"W02"}
         return ""
     assert {name: tensor.shape for name, tensor in new.items()}.items() <= {
@@ -75,13 +79,13 @@ def check(before: str, after: str, chosen: Options) -> str:
     return made.claim.kind
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(models, changes, options)
 def test_any_two_variants(model: Model, steps: dict[str, int], chosen: Options) -> None:
     check(sound(model), sound(changed(model, steps)), chosen)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(models, growing, growing, options)
 def test_variants_that_mostly_grow(model: Model, first: Model, second: Model, chosen: Options) -> None:
     check(sound({**model, **first}), sound({**model, **second}), chosen)
