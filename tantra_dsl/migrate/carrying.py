@@ -18,7 +18,8 @@ Weights = Mapping[str, Tensor]
 def carried(plan: Plan, old: Weights, started: Callable[[], Weights]) -> dict[str, Tensor]:
     """The new model's weights. ``started`` gives weights started as the new spec says, where a rule asks for them.
 
-    They have the types of the tensors that they come from; the others that of most old ones.
+    They have the types of the tensors that they come from; the others that of most old ones. What is only copied shares
+    its numbers with the old tensor.
     """
     usual = Counter(tensor.dtype for tensor in old.values()).most_common(1)[0][0] if old else torch.float32
     fresh = started() if _needs_starts(plan) else {}
@@ -47,7 +48,7 @@ def _starts(rule: object) -> bool:
 def placed(rule: Carried, old: Tensor, fresh: Tensor | None) -> Tensor:
     """``old`` along the rule's axes; ``fresh`` has the new shape and stands where new places are to be started."""
     if rule.is_copy:
-        return old.clone()
+        return old
     made = (old.double() if old.dtype.is_floating_point else old) + rule.shift
     for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
         if not axis.is_same:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -54,6 +55,14 @@ def _equal(step: Step, a: Any, b: Any) -> bool:
             step.rounding.append("sums and products are taken in another order")
         return _digest(a, True) == _digest(b, True)
     return bool(a == b)
+
+
+@lru_cache(maxsize=1024)
+def exchangeable(program: Program) -> bool:
+    """Whether a function of two operands is the same with these exchanged."""
+    if len(program.variables) != 2 or program.captures:
+        return False
+    return _digest(program, True) == _digest(replace(program, variables=program.variables[::-1]), True)
 
 
 @lru_cache(maxsize=4096)

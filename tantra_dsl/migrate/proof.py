@@ -16,7 +16,7 @@ from tantra_dsl.graph.inline import inlined
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.stacks import Layers, tap_ref
 from tantra_dsl.migrate.likeness import Differs, Known, Likeness, Step, unlike
-from tantra_dsl.migrate.operations import changed, compared
+from tantra_dsl.migrate.operations import changed, compared, exchangeable
 from tantra_dsl.migrate.planning import Plan
 from tantra_dsl.migrate.rules import Carried, Started, Zeros
 from tantra_dsl.migrate.vanish import one_more, zeros_for_identity
@@ -195,7 +195,18 @@ class _Bodies:
             return [(old, b.inputs[0])]
         if b.op == "param" and self._stored(0, a):
             return [(a.inputs[0], new)]
+        if a.op == b.op == "map" and self._exchanged(a, b):
+            return [(a.inputs[1], b.inputs[0]), (a.inputs[0], b.inputs[1])]
         return list(zip(a.inputs, b.inputs, strict=False)) if a.op == b.op else []
+
+    def _exchanged(self, a: Node, b: Node) -> bool:
+        """Whether a sum or the like has its operands the other way round: by what they are and are called."""
+        if not (len(a.inputs) == len(b.inputs) == 2 and exchangeable(b.attr("program"))):
+            return False
+        kinds = [
+            [_kind(nodes[ref.node]) for ref in node.inputs] for nodes, node in zip(self.nodes, (a, b), strict=True)
+        ]
+        return kinds[0] != kinds[1] and kinds[0] == kinds[1][::-1]
 
     def _stored(self, side: int, node: Node) -> bool:
         """Whether a node is a weight plus one, as norms have it whose weight is stored minus one."""
@@ -226,7 +237,10 @@ class _Bodies:
             return unlike(a, b)
         if a.op in _STRUCTURE:
             return getattr(self, f"_{a.op}")(a, b, new.out)  # type: ignore[no-any-return]
-        operands = [self.known[pair] for pair in zip(a.inputs, b.inputs, strict=False)]
+        pairs = self._operands(old, new)
+        operands = [self.known[pair] for pair in pairs]
+        if pairs and pairs[0][0] != a.inputs[0]:
+            self.walk.found.rounding.append("sums and products are taken in another order")
         held = [operand for operand in operands if operand is not None]
         step = Step(a, b, self.old, self.new, held, self._extra_bias(a, b))
         why = changed(step)
@@ -317,6 +331,10 @@ class _Bodies:
 
     def _stack(self, a: Node, b: Node, out: int) -> Known | str:
         return _Stacks(self, a, b).stream()
+
+
+def _kind(node: Node) -> tuple[str, str]:
+    return node.op, str(node.attr("name", ""))
 
 
 def _layers(count: int, kind: str = "") -> str:

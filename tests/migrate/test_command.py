@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -141,12 +143,35 @@ def test_nothing_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", *end, "free"]) == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("closed").mkdir(mode=0o500)
-    assert "R0302" in fails(
-        capsys, "w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "-o", "closed/out"
-    )
+def test_a_folder_that_may_not_be_written(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    make = os.mkdir
+
+    def refused(path: str | os.PathLike[str], *rest: object) -> None:
+        if ".out.new" in os.fspath(path):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        make(path, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "mkdir", refused)
+    assert "R0302" in fails(capsys, "w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "-o", "out")
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_file() -> None:
+    """The system itself refuses to write more than 8 kB into a file."""
+    command = f"ulimit -f 8; {sys.executable} -m tantra_dsl migrate w.safetensors --from small.tantra --to wide.tantra"
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": f"{root}:{root}/compiler", "PYTHONDONTWRITEBYTECODE": "1"}
+    before = names()
+    done = subprocess.run(["bash", "-c", f"{command} -o out"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, "R0303" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done.stderr
+    assert names() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_types_of_numbers_stay(dtype: torch.dtype) -> None:
+    Path("few.tantra").write_text(edited(("heads: 4,", "heads: 4, kv_heads: 2,"), ("hidden: 24", "hidden: 40")))
+    save_file({name: w.to(dtype) for name, w in load_file("w.safetensors").items()}, "typed.safetensors")
+    assert main(["migrate", "typed.safetensors", "--from", "small.tantra", "--to", "few.tantra", "-o", "out"]) == 0
+    assert {tensor.dtype for tensor in load_file("out/weights.safetensors").values()} == {dtype}
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])

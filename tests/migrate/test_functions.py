@@ -159,6 +159,17 @@ def test_norms_stored_minus_one() -> None:
         assert found.error < EXACT
 
 
+def test_a_sum_the_other_way_round() -> None:
+    block = "block {\n    wiring: pre(norm)\n    attention { heads: 4, mask: causal, bias: true }"
+    first = (
+        edited((block, block.replace("pre(norm)", "mine(norm)"))) + "wiring mine(f, x; norm: module) = x + f(norm(x))\n"
+    )
+    second = first.replace("x + f(norm(x))", "f(norm(x)) + x")
+    found = carried(first, second)
+    assert found.made.claim.kind == "rounding"
+    assert found.error < EXACT
+
+
 ANOTHER = {
     "activation": (SMALL, edited(("gelu_tanh", "relu2")), {}, "another activation"),
     "theta": (LLAMA, edited(("position: rope", "position: rope(theta: 500)"), text=LLAMA), {}, "other rates"),
