@@ -29,12 +29,16 @@ from tantra_dsl.syntax.source import Span
 
 @dataclass
 class Binding:
-    """What each parameter of a definition was given."""
+    """What each parameter of a definition was given.
+
+    ``spoiled``: something was wrong; ``poisoned``: with a value that stands before the `;`, and that was told.
+    """
 
     inputs: dict[str, Thunk] = field(default_factory=dict)
     params: dict[str, Thunk] = field(default_factory=dict)
     deltas: list[Bound] = field(default_factory=list)
     spoiled: bool = False
+    poisoned: bool = False
 
 
 def input_names(definition: tree.Definition) -> list[str]:
@@ -141,7 +145,7 @@ class _Matcher:
     def _positional(self, argument: Bound) -> None:
         value = evaluate.force(argument.thunk, self.frame)
         if value is POISON:
-            self.binding.spoiled = True
+            self.binding.spoiled = self.binding.poisoned = True
             return
         open_inputs = [name for name in self.inputs if name not in self.binding.inputs]
         fits = references.is_tensor(value)

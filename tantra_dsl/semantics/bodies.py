@@ -67,6 +67,9 @@ def apply(function: Function, expr: tree.Expr, frame: Frame, label: str | None) 
         return several
     binding = bind(function, function.arguments, frame, expr.span)
     inputs = input_names(definition)
+    if binding.poisoned:
+        _examine(binding, parameters(definition), frame)
+        return POISON
     if not inputs or inputs[0] not in binding.inputs or _awaits_stream(function, binding):
         return function
     if not require(binding, function, frame, expr.span):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tantra_dsl.diagnostics.semantics import BadArithmetic
+from tantra_dsl.diagnostics.semantics import BadArithmetic, TooLarge
 from tantra_dsl.graph.model import Init
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.primitives import (
@@ -14,6 +14,9 @@ from tantra_dsl.semantics.primitives import (
 )
 from tantra_dsl.semantics.values import POISON, Function, Value, is_number
 from tantra_dsl.syntax import tree
+
+MAX_VALUES = 65_536
+"""Numbers that one start may list."""
 
 
 def _init(name: str, params: tuple[tuple[str, Any], ...], kind: str) -> Primitive:
@@ -44,10 +47,14 @@ def _each(a: Application) -> Value:
     from tantra_dsl.scalars.evaluate import evaluate as value_of
 
     program, _ = a.program("value", "frequency")
+    count = a.whole("count")
     if program is None:
         return POISON
+    if count > MAX_VALUES:
+        what = f"`each` makes {count:,} values"
+        return a.frame.session.report(TooLarge(span=a.frame.user_span(a.span), what=what, limit=f"{MAX_VALUES:,}"))
     try:
-        return Init("values", tuple(float(value_of(program.body, {"j": j})) for j in range(a.whole("count"))))
+        return Init("values", tuple(float(value_of(program.body, {"j": j})) for j in range(count)))
     except (ArithmeticError, ValueError) as error:
         return a.frame.session.report(BadArithmetic(span=a.frame.user_span(a.span), reason=str(error)))
 

@@ -35,6 +35,7 @@ def masked(text: str, definitions: str = "", facts: str = "") -> str:
 LAYER = "block layer {\n  wiring: residual\n  ffn { hidden: @ }\n}"
 
 NUMBERS = {
+    "a start of a billion numbers": (sublayer("p: conv1d(3, init: each(j + 1, 10**9))"), ["T0301"]),
     "ten to the four hundredth": (hidden("10 ** 400"), ["T0102"]),
     "an exponent beyond floats": (hidden("1e400"), ["S0107"]),
     "a number of a hundred thousand digits": (hidden("9" * 100_000), ["S0107"]),

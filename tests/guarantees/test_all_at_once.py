@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 import tantra_dsl
 from tantra_dsl.diagnostics.core import Diagnostic, SpecError
 
@@ -50,3 +52,21 @@ def test_every_independent_mistake_is_told_once() -> None:
         (13, "T0101"),
         (14, "K0101"),
     ]
+
+
+ONE_MISTAKE = [
+    "return layernorm(zz)",
+    "z = zz + 1; return layernorm(z)",
+    "z = layernorm(zz); return attention(z, heads: 2)",
+    "a, b = split(zz, 4, 4); y = linear(layernorm(a), dim); return attention(y, heads: 2) + gelu(b)",
+    "return x |> block { wiring: pre(rms), ffn { hidden: zz } } * 2",
+    "y = linear(x, zz); z = attention(y, heads: 2); return dropout(z)",
+]
+
+
+@pytest.mark.parametrize("lines", ONE_MISTAKE)
+def test_what_follows_from_a_mistake_is_not_told(lines: str) -> None:
+    body = lines.replace("; ", "\n  ") if "|>" not in lines else lines
+    text = f"model m {{\n  vocab: 10\n  dim: 8\n  input tokens: tokens\n  x = embed(tokens)\n  {body}\n}}\n"
+    (found,) = tantra_dsl.loads(text).check()
+    assert found.title == "`zz` is not defined"
