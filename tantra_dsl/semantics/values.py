@@ -174,7 +174,8 @@ def describe(value: Value) -> str:
     if isinstance(value, bool):
         return f"the truth value {str(value).lower()}"
     if is_number(value):
-        return f"the number {plain(value)}"
+        text = plain(value)
+        return f"the number {text}" + (".0" if not isinstance(value, int) and text.lstrip("-").isdigit() else "")
     if isinstance(value, Function):
         return f"the {value.kind} {value.name}"
     if isinstance(value, Tensor):
