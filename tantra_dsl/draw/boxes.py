@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 from tantra_dsl.draw.facts import ATTENTION, SCANS, Facts, conv_text, scan_lines, wave_text
 from tantra_dsl.draw.picture import TAP, Box, Kind
 from tantra_dsl.draw.trace import Trace
@@ -12,11 +15,27 @@ _FEW = 4
 """Weights that are named one by one in a line."""
 
 
-class Boxes:
-    """The boxes of one body whose weights live under ``path``; ``layers`` are the numbers of the layers it is."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a model a body is: the path that its weights live under, and which layers it is, if it is one.
 
-    def __init__(self, graph: Graph, facts: Facts, trace: Trace, path: str, layers: tuple[int, ...] = ()) -> None:
-        self.graph, self.facts, self.trace, self.path, self.layers = graph, facts, trace, path, layers
+    ``owners`` are the paths of the modules and weights that it is given from further out, by input.
+    """
+
+    path: str = ""
+    layers: tuple[int, ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+    def under(self, name: str) -> str:
+        """The path of what is called ``name`` here."""
+        return f"{self.path}.{name}" if self.path and name else name
+
+
+class Boxes:
+    """The boxes of one body at its place."""
+
+    def __init__(self, graph: Graph, facts: Facts, trace: Trace, place: Place) -> None:
+        self.graph, self.facts, self.trace, self.place = graph, facts, trace, place
         self.is_root = trace.body.key == graph.root
         self._taps: dict[str, list[Node]] = {}
 
@@ -44,7 +63,7 @@ class Boxes:
         what = "" if path == "out" else f"{path} of "
         lines = [f"{'' if path == 'out' else what}the stack's input"] if -1 in numbers else []
         rest = sorted(numbers - {-1})
-        here = self.layers[0] if len(self.layers) == 1 else None
+        here = self.place.layers[0] if len(self.place.layers) == 1 else None
         if here and rest == list(range(here)) and (here > 1 or self._reads_input()):
             return [*lines, f"{what}all layers before"]
         if here and rest == [here - 1]:
@@ -72,7 +91,7 @@ class Boxes:
             return self._map(node)
         kind, title, lines = self._primitive(node)
         held = self._held(node)
-        return Box(node.id, kind, title, (*lines, *held), self._path(node), node.op)
+        return Box(node.id, kind, title, (*lines, *held), self.path(node), node.op)
 
     def title(self, node: Node) -> str:
         """``cross: attention``; only what the language calls it where the name tells nothing more."""
@@ -108,13 +127,32 @@ class Boxes:
         kind, lines = self.facts.kinds[key], self.facts.lines[key]
         body = self.graph.bodies[key]
         if kind == "norm":
-            return Box(node.id, kind, body.definition, self.remarks(node), self._path(node), body.definition)
-        return Box(node.id, kind, self.title(node), (*lines, *self.remarks(node)), self._path(node), body.definition)
+            return Box(node.id, kind, body.definition, self.remarks(node), self.path(node), body.definition)
+        return Box(node.id, kind, self.title(node), (*lines, *self.remarks(node)), self.path(node), body.definition)
 
-    def _path(self, node: Node) -> str:
-        names = [str(node.attr("name"))] if node.op == "call" else self._owned(node)
-        name = names[0].rpartition(".")[0] or names[0] if names and node.op != "call" else "".join(names[:1])
-        return f"{self.path}.{name}" if self.path and name else name
+    def path(self, node: Node) -> str:
+        """Where the weights of a node live: under its name, or where the module that it is given lives."""
+        if node.op == "call" and node.attr("instance") == "given":
+            return self._owner(self.trace.nodes[node.inputs[0].node])
+        if node.op in ("call", "stack"):
+            return self.place.under(str(node.attr("name")))
+        name = "".join(self._owned(node)[:1])
+        return self.place.under(name.removesuffix(".weight").removesuffix(".bias"))
+
+    def _owner(self, node: Node) -> str:
+        name = str(node.attr("name"))
+        return self.place.owners.get(name, name) if node.op == "input" else self.place.under(name)
+
+    def owners(self, node: Node) -> dict[str, str]:
+        """For what is drawn inside a call or a stack, the paths of what it is given."""
+        if node.op == "stack":
+            pairs = list(zip(map(str, node.attr("extras")), node.inputs[1:], strict=True))
+        else:
+            skipped = int(node.attr("instance") == "given")
+            names = (str(inner.attr("name")) for inner in self.graph.body_of(node).inputs)
+            pairs = list(zip(names, node.inputs[skipped:], strict=True))
+        given = [(name, self.trace.nodes[ref.node]) for name, ref in pairs]
+        return {name: self._owner(node) for name, node in given if node.op in ("instance", "param", "input")}
 
     def _owned(self, node: Node) -> list[str]:
         return [name for n in self.trace.constants(node) if n.op == "param" for name in self.trace.names(n)]
@@ -129,7 +167,7 @@ class Boxes:
                  for i, ref in enumerate(node.inputs[:arity])]  # fmt: skip
         text = map_text(node.attr("program"), names)
         kind: Kind = "scale" if text.startswith("× ") else "op"
-        return Box(node.id, kind, text, () if kind == "scale" else self._held(node), self._path(node), "map")
+        return Box(node.id, kind, text, () if kind == "scale" else self._held(node), self.path(node), "map")
 
     def _held(self, node: Node) -> tuple[str, ...]:
         """Weights of an op that its title does not tell: what is tied, and learned operands of plain ops."""
@@ -153,7 +191,7 @@ class Boxes:
         if op == "conv1d":
             return "mixer", self._name(node), (conv_text(body, node), self._widths(node))
         if op in ("linear", "expert_linear"):
-            return "table" if self.facts.is_head(node) else "channel", self._name(node), (self._widths(node),)
+            return "table" if self.facts.is_head(body, node) else "channel", self._name(node), (self._widths(node),)
         if op == "embedding":
             return "table", self._name(node), (sizes_text(body.type_of(node.inputs[1])),)
         if op == "tabulate":

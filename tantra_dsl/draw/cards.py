@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -83,4 +84,6 @@ def _full(title: str, lines: tuple[str, ...], most: int, width: float = WIDEST) 
 
 
 def _room(texts: list[Text] | tuple[Text, ...]) -> float:
-    return max(NARROWEST, max((text.width for text in texts), default=0.0) + 2 * PAD)
+    """A width in whole pixels to both sides of the middle."""
+    wide = max((text.width for text in texts), default=0.0) + 2 * PAD
+    return max(NARROWEST, 2.0 * math.ceil(wide / 2))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tantra_dsl.draw.boxes import Boxes
+from tantra_dsl.draw.boxes import Boxes, Place
 from tantra_dsl.draw.facts import Facts
 from tantra_dsl.draw.goal import with_objective
 from tantra_dsl.draw.layers import Kinds, layer_kinds, stack_title
@@ -26,7 +26,7 @@ _DEEPEST = 6
 def picture(graph: Graph) -> Picture:
     """The picture of a model; costs what its distinct bodies cost."""
     extraction = _Extraction(graph)
-    flow = extraction.flow(graph.main, "", 0)
+    flow = extraction.flow(graph.main, Place(), 0)
     facts = [f"{name} {number(str(value))}" for name, value in graph.facts]
     return Picture(graph.name, ", ".join(facts), flow)
 
@@ -67,15 +67,15 @@ class _Extraction:
 
     # --- flows ---------------------------------------------------------------------------
 
-    def flow(self, body: Body, path: str, depth: int, layers: tuple[int, ...] = ()) -> Flow:
-        """What is drawn of a body whose weights live under ``path``."""
+    def flow(self, body: Body, place: Place, depth: int) -> Flow:
+        """What is drawn of a body that is at ``place``."""
         trace = Trace(self.values, body)
-        boxes = Boxes(self.graph, self.facts, trace, path, layers)
+        boxes = Boxes(self.graph, self.facts, trace, place)
         items: list[Box | Frame] = []
         edges: list[Edge] = []
         for node in body.nodes:
             if node.id in trace.live and trace.is_drawn(node):
-                item = self._item(trace, boxes, node, path, depth)
+                item = self._item(trace, boxes, node, depth)
                 if item is not None:
                     items.append(item)
                 edges += _edges(trace, boxes, node, item)
@@ -85,26 +85,26 @@ class _Extraction:
         found = Flow(tuple(items), tuple(edges), inputs)
         return tidied(with_objective(found, trace, boxes) if body.key == self.graph.root else found)
 
-    def _item(self, trace: Trace, boxes: Boxes, node: Node, path: str, depth: int) -> Box | Frame | None:
+    def _item(self, trace: Trace, boxes: Boxes, node: Node, depth: int) -> Box | Frame | None:
         if node.op == "stack":
-            return self._stack(boxes, node, path, depth)
+            return self._stack(boxes, node, depth)
         if node.op == "call" and node.attr("body").key in self.composite and depth < _DEEPEST:
-            return self._module(boxes, node, path, depth)
+            return self._module(boxes, node, depth)
         if node.op == "input":
             return boxes.root_input(node) if trace.body.key == self.graph.root else None
         return boxes.box(node)
 
-    def _module(self, boxes: Boxes, node: Node, path: str, depth: int) -> Frame:
+    def _module(self, boxes: Boxes, node: Node, depth: int) -> Frame:
         body = self.graph.body_of(node)
-        inner = _joined(path, str(node.attr("name")))
+        inner = Place(boxes.path(node), owners=boxes.owners(node))
         flow = self.flow(body, inner, depth + 1)
-        return Frame(node.id, boxes.title(node), flow, boxes.remarks(node), inner, body.definition)
+        return Frame(node.id, boxes.title(node), flow, boxes.remarks(node), inner.path, body.definition)
 
-    def _stack(self, boxes: Boxes, node: Node, path: str, depth: int) -> Frame:
-        name = _joined(path, str(node.attr("name")))
+    def _stack(self, boxes: Boxes, node: Node, depth: int) -> Frame:
+        name, owners = boxes.path(node), boxes.owners(node)
 
         def drawn(key: str, layers: tuple[int, ...]) -> Flow:
-            return self.flow(self.graph.bodies[key], name, depth + 1, layers)
+            return self.flow(self.graph.bodies[key], Place(name, layers, owners), depth + 1)
 
         kinds = layer_kinds(node, self._named, drawn)
         names = [self._named(key) for key in kinds.keys]
@@ -127,10 +127,6 @@ class _Extraction:
             lines = (kind.remark,) if kind.remark else ()
             found.append(Frame(f"kind{index}", said, kind.flow, lines, path, name, kind.count, kind.layers))
         return found
-
-
-def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _is_stream(node: Node) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from tantra_dsl.draw.picture import Kind
 from tantra_dsl.draw.words import heads_text, number, program_text, rope_text, sizes_text
 from tantra_dsl.graph.model import Body, Graph, Node
-from tantra_dsl.graph.paths import bottom_up, weighted_bodies
+from tantra_dsl.graph.paths import bottom_up, used_bodies, weighted_bodies
 from tantra_dsl.graph.types import TensorType
 
 ATTENTION = frozenset({"attend", "additive_attend"})
@@ -25,9 +25,12 @@ class Facts:
     graph: Graph
     kinds: dict[str, Kind] = field(default_factory=dict)
     lines: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    layers: set[str] = field(default_factory=set)
+    """Keys of the bodies that are layers, or inside of layers."""
 
     def __post_init__(self) -> None:
         weighted = weighted_bodies(self.graph)
+        self.layers.update(_in_stacks(self.graph))
         for key in bottom_up(self.graph):
             body = self.graph.bodies[key]
             self.kinds[key] = self._kind(body, key in weighted)
@@ -37,7 +40,7 @@ class Facts:
         inner = {self.kinds[node.attr("body").key] for node in body.nodes if node.op == "call"}
         if "mixer" in inner or any(_along_time(node) for node in body.nodes):
             return "mixer"
-        if any(node.op in ("embedding", "tabulate", "patches") or self.is_head(node) for node in body.nodes):
+        if any(node.op in ("embedding", "tabulate", "patches") or self.is_head(body, node) for node in body.nodes):
             return "table"
         if _is_norm(body):
             return "norm"
@@ -45,9 +48,9 @@ class Facts:
             return "table"
         return "channel" if weighted else "op"
 
-    def is_head(self, node: Node) -> bool:
-        """Whether a node scores the model's whole vocabulary."""
-        vocab = self.graph.fact("vocab")
+    def is_head(self, body: Body, node: Node) -> bool:
+        """Whether a node scores the model's whole vocabulary: not within a layer, where a width may be the same."""
+        vocab = None if body.key in self.layers else self.graph.fact("vocab")
         return node.op == "linear" and vocab is not None and node.type.dims[-1].size.known == vocab
 
     # --- lines ---------------------------------------------------------------------------
@@ -91,7 +94,7 @@ class Facts:
         q, k, v = (body.type_of(ref) for ref in node.inputs[:3])
         yield heads_text(q, k, v)
         mask = node.attr("mask")
-        yield program_text(mask) if mask is not None else "no mask"
+        yield "no mask" if mask is None else "causal" if node.attr("causal") else program_text(mask)
         if node.attr("score") is not None:
             yield f"score {program_text(node.attr('score'))}"
         extras = [] if apart else [*_positions(nodes, node), *self._head_norms(nodes, node)]
@@ -110,6 +113,15 @@ class Facts:
                     yield f"{self.graph.body_of(before).definition} on q, k"
                 elif before.op == "normalize":
                     yield f"{before.attr('kind')} on q, k"
+
+
+def _in_stacks(graph: Graph) -> set[str]:
+    found: set[str] = set()
+    for key in reversed(bottom_up(graph)):
+        for node in graph.bodies[key].nodes:
+            if node.op == "stack" or key in found:
+                found.update(used_bodies(node))
+    return found
 
 
 def _along_time(node: Node) -> bool:

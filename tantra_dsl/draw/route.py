@@ -6,6 +6,7 @@ everything, or in a place that the grid holds free for them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -135,9 +136,10 @@ class _Router:
             widths[lane] = max(widths[lane], label_width(edge.label))
         at, places = self.right, []
         for width in widths:
-            at += max(_LANE, width / 2 + 6)
-            places.append(round_half(at))
-            at += width / 2
+            half = math.ceil(width / 2)
+            at += max(_LANE, half + 6)
+            places.append(at)
+            at += half
         self.lanes = {edge: places[lane] for edge, lane in lane_of.items()}
         self.width = at
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from tantra_dsl.graph.model import Node
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
 from tantra_dsl.scalars.walk import children
 
-LONG = 90
+SHORT: Final = 60
+"""Characters of a resolved program that are shown rather than a name that leaves something open."""
+_PLAIN: Final = frozenset({"q", "k", "h", "b", "s", "and", "or", "not", "then", "true", "false", "none"})
+LONG: Final = 90
 """Characters of a program that are shown; the rest is cut."""
 
 
@@ -18,9 +24,21 @@ def number(size: str) -> str:
 
 
 def program_text(program: Program) -> str:
-    """A program as its author wrote it, cut where it is long."""
-    text = " ".join((program.name or format_scalar(program.body, program.captures)).split())
+    """A program as its author wrote it where that says all; else resolved, if that is short. What is long is cut."""
+    text = " ".join(program.name.split())
+    if not _says_all(text, program):
+        resolved = format_scalar(program.body, program.captures)
+        text = resolved if not text or len(resolved) <= SHORT else text
     return text if len(text) <= LONG else f"{text[: LONG - 2].rstrip()} …"
+
+
+def _says_all(text: str, program: Program) -> bool:
+    """Whether a program's name has no words that are to be looked up elsewhere, such as a parameter's."""
+    if not text or re.search(r"\b(if|fn)\b", text):
+        return False
+    fields = {capture.name for capture in program.captures}
+    given = [word for inside in re.findall(r"\(([^()]*)\)", text) for word in re.findall(r"[^\W\d]\w*(?!\w*:)", inside)]
+    return all(word in fields or word in _PLAIN for word in given)
 
 
 def heads_text(q: TensorType, k: TensorType, v: TensorType) -> str:
