@@ -68,6 +68,10 @@ class UnknownPath(Diagnostic):
 
     @property
     def help(self) -> str:
+        if self.missing == "train":
+            return f"what it extends has no recipe; begin one: `train {{ {self.path.removeprefix('train.')}: ... }}`"
+        if self.missing.startswith("["):
+            return f"layers are set together, by their index where they differ: `if i == {self.missing[1:-1]} then ...`"
         return suggest(self.missing, self.candidates)
 
 

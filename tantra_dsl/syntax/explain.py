@@ -131,6 +131,8 @@ def _advice(tokens: list[Token], index: int) -> str:
         return "keys are written without quotes"
     if text in RESERVED and after in ("COLON", "EQUAL"):
         return f"`{text}` is a word of the language; choose another name"
+    if kind == "NUMBER" and before[0] == "DOT" and index > 1 and tokens[index - 2][0] == "NAME":
+        return f"references count layers in brackets: `{tokens[index - 2][1]}[{text}]`"
     if kind == "DOT" and "NUMBER" in (before[0], after):
         return "write digits on both sides of the point: `0.5`, `1.0`"
     return ""

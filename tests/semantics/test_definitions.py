@@ -85,3 +85,17 @@ def test_a_score_without_return_is_told_wherever_it_is_used() -> None:
     needs = ["K0103: score broken needs `return`"]
     assert told(written(outside=broken, score=", score: broken(3)")) == needs
     assert told(written(outside=broken, inside="share one = broken(3)", score=", score: one")) == needs
+
+
+def test_paths_that_people_try_are_answered_with_what_works() -> None:
+    def helps(line: str) -> list[str]:
+        text = f'use "gpt2"\nmodel other extends gpt2 {{ {line} }}'
+        try:
+            return [item.help for item in tantra_dsl.loads(text).check()]
+        except SpecError as error:
+            return [item.help for item in error.diagnostics]
+
+    assert helps("train.steps: 5") == ["what it extends has no recipe; begin one: `train { steps: ... }`"]
+    by_index = "layers are set together, by their index where they differ: `if i == 0 then ...`"
+    assert helps("layers[0].attention.heads: 2") == [by_index]
+    assert helps("layers.1.attention.heads: 2") == ["references count layers in brackets: `layers[1]`"]
