@@ -334,7 +334,7 @@ def migrate_weights(
         bool, typer.Option("--init-missing", help="Start what has no rule as the spec says.")
     ] = False,
     drop: Annotated[bool, typer.Option("--drop", help="Leave out what has no place in the new model.")] = False,
-    seed: Annotated[int, typer.Option(help="What is started draws from this seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="What is started draws from this seed.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan alone.")] = False,
     json: Json = False,
     sets: Sets = None,

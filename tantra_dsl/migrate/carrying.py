@@ -49,7 +49,7 @@ def placed(rule: Carried, old: Tensor, fresh: Tensor | None) -> Tensor:
     """``old`` along the rule's axes; ``fresh`` has the new shape and stands where new places are to be started."""
     if rule.is_copy:
         return old
-    made = (old.double() if old.dtype.is_floating_point else old) + rule.shift
+    made = old.double() + rule.shift
     for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
         if not axis.is_same:
             made = _along(made, number, axis, fill)

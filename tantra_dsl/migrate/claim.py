@@ -10,8 +10,9 @@ from typing import Literal
 from tantra_dsl.diff.operations import Operation
 from tantra_dsl.diff.which import which
 from tantra_dsl.graph.model import Graph
+from tantra_dsl.migrate.findings import Proof, Reason
 from tantra_dsl.migrate.planning import Plan
-from tantra_dsl.migrate.proof import Proof, Reason, prove
+from tantra_dsl.migrate.proof import prove
 
 _LAYERS = re.compile(r"\[[^]]*\]")
 _CARRIED = frozenset({"hidden", "heads", "kv_heads", "vocab", "context", "bias", "qkv_bias", "out_bias"})

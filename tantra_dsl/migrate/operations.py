@@ -11,8 +11,8 @@ from tantra_dsl.graph.hash import program_digest
 from tantra_dsl.graph.model import Node
 from tantra_dsl.migrate.axes import Axis
 from tantra_dsl.migrate.likeness import Differs, Likeness, Step
+from tantra_dsl.migrate.tables import first_capture, head_columns, reads_head_elsewhere
 from tantra_dsl.scalars.ir import Program
-from tantra_dsl.scalars.walk import variables_of
 
 Result = Likeness | str
 
@@ -185,10 +185,10 @@ def _attend(step: Step) -> Result:
     if not _groups_kept(step, q.axes[2], k.axes[2]):
         averages = k.axes[2] is not None and k.axes[2].averages
         return "keys and values are means of groups of heads" if averages else "queries read other heads of keys"
-    if any(not operand.is_same for operand in step.operands[3:]) and "sink" not in (step.new.attr("has") or ()):
-        return "a table of scores changed"
-    if q.axes[2] is not None and any(_reads_head(step.new, name) for name in ("mask", "score")):
-        return "scores depend on the number of the head, and heads moved"
+    if not _tables_kept(step, q.axes[2]):
+        return "a table of scores is carried over otherwise than the heads"
+    if q.axes[2] is not None and reads_head_elsewhere(step.new):
+        return "scores depend on the number of the head, and there are other heads"
     return Likeness((*q.axes[:3], v.axes[3]))
 
 
@@ -209,9 +209,13 @@ def _heads(node: Node, body: Any) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def _reads_head(node: Node, name: str) -> bool:
-    program = node.attr(name)
-    return isinstance(program, Program) and "h" in variables_of(program.body)
+def _tables_kept(step: Step, queries: Axis | None) -> bool:
+    """Whether what attention looks up is where its heads are: sinks, and tables with a column for each head."""
+    sinks = [0] * (first_capture(step.new) - 3)
+    return all(
+        all(axis == (queries if number == by_head else None) for number, axis in enumerate(operand.axes))
+        for operand, by_head in zip(step.operands[3:], [*sinks, *head_columns(step.new)], strict=True)
+    )
 
 
 def _cross_entropy(step: Step) -> Result:

@@ -8,37 +8,19 @@ were, so that all reasons are told. What it shows holds on the reals; ``rounding
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from tantra_dsl.graph.inline import inlined
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.stacks import Layers, tap_ref
+from tantra_dsl.migrate.findings import Pick, Place, Proof, Reason, named, numbered, tapped
 from tantra_dsl.migrate.likeness import Differs, Known, Likeness, Step, unlike
 from tantra_dsl.migrate.operations import changed, compared, exchangeable
 from tantra_dsl.migrate.planning import Plan
 from tantra_dsl.migrate.rules import Carried, Started, Zeros
 from tantra_dsl.migrate.vanish import one_more, zeros_for_identity
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why the function is another one: in which part (``*`` stands for a layer's number), in which layer, and what."""
-
-    part: str
-    layer: tuple[str, int] | None
-    why: str
-    in_models: bool = False
-    """Whether it lies in what the models are, whatever their weights."""
-
-
-@dataclass
-class Proof:
-    """What a walk found: reasons why the function is another one, and why it is rounded otherwise."""
-
-    reasons: list[Reason] = field(default_factory=list)
-    rounding: list[str] = field(default_factory=list)
 
 
 def prove(before: Graph, after: Graph, plan: Plan, dropped: bool) -> Proof:
@@ -48,24 +30,6 @@ def prove(before: Graph, after: Graph, plan: Plan, dropped: bool) -> Proof:
     walk.found.reasons = list(dict.fromkeys(walk.found.reasons))
     walk.found.rounding = list(dict.fromkeys(walk.found.rounding))
     return walk.found
-
-
-Pick = Callable[[Body], Ref]
-"""Chooses one result of a body."""
-
-
-def _named(name: str, body: Body) -> Ref:
-    return dict(body.outputs)[name]
-
-
-def _numbered(out: int, body: Body) -> Ref:
-    return body.outputs[out][1]
-
-
-def _tapped(path: str, body: Body) -> Ref:
-    ref = tap_ref(body, path)
-    assert ref is not None
-    return ref
 
 
 class _Unfold(Exception):
@@ -88,7 +52,7 @@ class _Walk:
 
     def root(self) -> None:
         """Compares the results of both models by name."""
-        at = _Bodies(self, self.before.main, self.after.main, _Place(), _Place(), {})
+        at = _Bodies(self, self.before.main, self.after.main, Place(), Place(), {})
         for node in self.before.main.inputs:
             for other in self.after.main.inputs:
                 if node.attr("name") == other.attr("name") and node.attr("spec").kind == other.attr("spec").kind:
@@ -101,7 +65,7 @@ class _Walk:
                 at.tell(f"only one model has the result `{name}`")
 
     def _result(self, at: _Bodies, name: str) -> None:
-        made = at.result(*[partial(_named, name)] * 2)
+        made = at.result(*[partial(named, name)] * 2)
         axis = next((axis for axis in made.axes if axis is not None), None) if made is not None else None
         if axis is not None:
             at.tell(f"`{name}` has {axis.size:,} entries for each position, and had {axis.old:,}")
@@ -118,24 +82,6 @@ class _Walk:
         return "its weights are zero" if isinstance(rule, Zeros) else "its weights are not those that stood there"
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Where an instance is: the prefix of its weights' paths, the same with ``*`` for layers, and its layer."""
-
-    prefix: str = ""
-    part: str = ""
-    layer: tuple[str, int] | None = None
-
-    def inside(self, name: str) -> _Place:
-        """The part called ``name``."""
-        return _Place(f"{self.prefix}{name}.", f"{self.part}{name}.", self.layer)
-
-    def at_layer(self, stack: str, index: int, first: int) -> _Place:
-        """Layer ``index`` of a stack, whose weights are those of layer ``first``."""
-        layer = self.layer or (f"{self.part}{stack}", index)
-        return _Place(f"{self.prefix}{stack}.{first}.", f"{self.part}{stack}.*.", layer)
-
-
 @dataclass
 class _Bodies:
     """Instances of two bodies, and what is known of pairs of their inputs by their ids."""
@@ -143,8 +89,8 @@ class _Bodies:
     walk: _Walk
     old: Body
     new: Body
-    old_at: _Place
-    new_at: _Place
+    old_at: Place
+    new_at: Place
     given: dict[tuple[str, str], Known]
     known: dict[tuple[Ref, Ref], Known] = field(default_factory=dict)
     called: dict[tuple[str, str], _Bodies] = field(default_factory=dict)
@@ -286,7 +232,7 @@ class _Bodies:
         paths = self._path(0, a, self.old_at), self._path(1, b, self.new_at)
         return unlike(a, b) if None in paths else self._held(paths[0] or "", paths[1] or "")
 
-    def _path(self, side: int, node: Node, at: _Place) -> str | None:
+    def _path(self, side: int, node: Node, at: Place) -> str | None:
         if node.op == "param":
             return f"{at.prefix}{node.attr('name')}"
         holder = self.nodes[side][node.inputs[0].node]
@@ -315,7 +261,7 @@ class _Bodies:
             self.called[a.id, b.id] = self._inside(a, b)
         inner = self.called[a.id, b.id]
         if out < min(len(inner.old.outputs), len(inner.new.outputs)):
-            return inner.result(partial(_numbered, out), partial(_numbered, out))
+            return inner.result(partial(numbered, out), partial(numbered, out))
         return Differs("other results of a part are read")
 
     def _inside(self, a: Node, b: Node) -> _Bodies:
@@ -325,7 +271,7 @@ class _Bodies:
         if a.attr("instance") == "given":
             module, *values = values
             if module is not None and module.modules is not None:
-                places = _Place(module.modules[0], places[0].part), _Place(module.modules[1], places[1].part)
+                places = Place(module.modules[0], places[0].part), Place(module.modules[1], places[1].part)
         ids = [(x.id, y.id) for x, y in zip(bodies[0].inputs, bodies[1].inputs, strict=False)]
         return _Bodies(self.walk, *bodies, *places, dict(zip(ids, values, strict=False)))
 
@@ -381,8 +327,8 @@ class _Stacks:
         inner.given |= {(x.id, y.id): value for x, y, value in self._further(inputs[0][1:], inputs[1][1:])}
         for path in {name for name, _ in (*bodies[1].taps, *bodies[1].outputs)}:
             if (index, path) in self._taps and tap_ref(bodies[0], path) is not None:
-                self.tapped[index, path] = inner.result(partial(_tapped, path), partial(_tapped, path))
-        return inner.result(partial(_numbered, 0), partial(_numbered, 0))
+                self.tapped[index, path] = inner.result(partial(tapped, path), partial(tapped, path))
+        return inner.result(partial(numbered, 0), partial(numbered, 0))
 
     @cached_property
     def _taps(self) -> set[tuple[int, str]]:
@@ -394,7 +340,7 @@ class _Stacks:
         graph = self.at.walk.after if side else self.at.walk.before
         return graph.bodies[self.layers[side].at(index)]
 
-    def _place(self, side: int, index: int) -> _Place:
+    def _place(self, side: int, index: int) -> Place:
         node, layers = self.nodes[side], self.layers[side]
         first = layers.first(layers.at(index)) if node.attr("shared") else index
         return (self.at.new_at if side else self.at.old_at).at_layer(node.attr("name"), index, first)

@@ -41,10 +41,14 @@ class Source:
 
     def check_content(self) -> None:
         """Compares a checkpoint with its checksum. Raises SpecError with W0102."""
-        if self.checkpoint is not None:
+        if self.checkpoint is None:
+            return
+        try:
             expected = _manifest(self.checkpoint)[WEIGHTS].get("sha256")
-            if sha256(self.checkpoint / WEIGHTS) != expected:
-                raise _damaged(self.checkpoint, f"{WEIGHTS} does not match its checksum")
+        except Damaged as damage:
+            raise _damaged(self.checkpoint, str(damage)) from None
+        if sha256(self.checkpoint / WEIGHTS) != expected:
+            raise _damaged(self.checkpoint, f"{WEIGHTS} does not match its checksum")
 
 
 def find(path: Path) -> Source:

@@ -14,6 +14,7 @@ from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.paths import used_bodies
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
+from tantra_dsl.migrate.tables import first_capture, head_columns
 
 IDS, POSITIONS, SCORES = "ids", "positions", "scores"
 NORMALISED = "normalised over"
@@ -265,6 +266,12 @@ class Spaces:
         q.axes[2].read(k.axes[2])
         if "sink" in (node.attr("has") or ()):
             inputs[3].axes[0].join(q.axes[2])
+        for number, by_head in enumerate(head_columns(node), start=first_capture(node)):
+            for axis, space in enumerate(inputs[number].axes):
+                if axis == by_head:
+                    space.join(q.axes[2])
+                else:
+                    space.mark("looked up by attention")
         return [Value((*q.axes[:3], v.axes[3]))]
 
     def _cross_entropy(self, node: Node, inputs: list[Value]) -> list[Value]:

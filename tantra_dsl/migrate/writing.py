@@ -68,6 +68,7 @@ def _write_run(new: RunFolder, spec: Spec, weights: Mapping[str, Tensor], old: R
 def _beside(out: Path) -> Iterator[Path]:
     """A new folder that takes the place of ``out`` at the end, or is removed where anything fails."""
     beside = out.parent / f".{out.name}.new-{os.getpid()}"
+    missing = [folder for folder in (out.parent, *out.parent.parents) if not folder.exists()]
     with told(out):
         try:
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,4 +78,12 @@ def _beside(out: Path) -> Iterator[Path]:
             flush_folder(out.parent)
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
+            _remove(missing)
             raise
+
+
+def _remove(folders: list[Path]) -> None:
+    """Removes folders that were made on the way, the inner ones first, as far as nothing else is in them."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()

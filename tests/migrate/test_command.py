@@ -38,6 +38,12 @@ def saved() -> set[str]:
     return set(module_of(SMALL).state_dict())
 
 
+def of_type(name: str) -> bytes:
+    """A file with one number of a type."""
+    header = json.dumps({"a": {"dtype": name, "shape": [1], "data_offsets": [0, 1]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"\0"
+
+
 def names() -> set[str]:
     return {path.name for path in Path().iterdir()} - {"cache"}
 
@@ -107,7 +113,7 @@ def test_what_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     assert "W0101" in fails(capsys, "empty", *end)
     whole = Path("w.safetensors").read_bytes()
     for broken in (b"", whole[:5], whole[:60], whole[:-1], whole + b"x", b"\xff" * 40, b"\x02\0\0\0\0\0\0\0[]",
-                   b"\x10\0\0\0\0\0\0\0" + b'{"a":{"dtype":1}}'[:16]):  # fmt: skip
+                   b"\x11\0\0\0\0\0\0\0" + b'{"a":{"dtype":1}}', of_type("F8_E4M3"), of_type("X")):  # fmt: skip
         Path("w.safetensors").write_bytes(broken)
         assert "W0102" in fails(capsys, "w.safetensors", *end), broken[:60]
 
@@ -152,7 +158,9 @@ def test_a_folder_that_may_not_be_written(capsys: pytest.CaptureFixture[str], mo
         make(path, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "mkdir", refused)
-    assert "R0302" in fails(capsys, "w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "-o", "out")
+    end = ("w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "-o")
+    assert "R0302" in fails(capsys, *end, "out")
+    assert "R0302" in fails(capsys, *end, "deeper/down/out")
 
 
 def test_a_disk_that_is_full_in_the_middle_of_a_file() -> None:

@@ -63,6 +63,12 @@ SAME = {
         edited(("pre(norm)", "parallel(norm)")), edited(("pre(norm)", "parallel(norm)"), ("2 of", "4 of")),
     ),
     "mixed_scans": (SCANS, edited(("2 of", "3 of"), text=SCANS)),
+    "scores_looked_up": (
+        edited(("heads: 4, kv_heads: 2,", "heads: 4, kv_heads: 2, head_dim: 4, score: t5_bias(4, buckets: 8),"),
+               text=LLAMA),
+        edited(("heads: 4, kv_heads: 2,", "heads: 8, kv_heads: 2, head_dim: 4, score: t5_bias(8, buckets: 8),"),
+               text=LLAMA),
+    ),
     "biases": (
         LLAMA, edited(("gated: true", "gated: true, bias: true"), ("heads: 4,", "heads: 4, bias: true,"), text=LLAMA),
     ),
