@@ -13,6 +13,7 @@ from typing import Final
 
 _ANCHOR: Final = 1e-4
 """How much an axis is drawn to where it began: what decides where nothing else does."""
+_STREAM: Final = 8.0
 _SWEEPS: Final = 400
 _NEAR: Final = 0.01
 _LARGE: Final = 80
@@ -33,10 +34,21 @@ Between = Callable[[str, str], float]
 
 
 def axes(
-    rows: Sequence[Sequence[str]], links: Sequence[Link], start: Mapping[str, float], between: Between
+    rows: Sequence[Sequence[str]],
+    links: Sequence[Link],
+    start: Mapping[str, float],
+    between: Between,
+    ends: tuple[str, str] | None = None,
+    streams: Sequence[tuple[str, str]] = (),
 ) -> dict[str, float]:
-    """An axis for every id of ``rows``, near ``start``; ``between`` tells how far apart two neighbours must be."""
+    """An axis for every id of ``rows``, near ``start``; ``between`` tells how far apart two neighbours must be.
+
+    ``ends`` are the first and the last id of a stream, alone in their rows: it leaves where it came in. ``streams`` are
+    pairs that a line around others joins, and that should have one axis where that is to be had.
+    """
     for chain in (_chains(rows, links), {id: id for row in rows for id in row}):
+        if ends is not None:
+            chain[ends[1]] = chain[ends[0]]
         gaps = _gaps(rows, chain, between)
         order = _in_order(list(dict.fromkeys(chain.values())), gaps)
         if order is not None:
@@ -44,6 +56,7 @@ def axes(
     assert order is not None
     begin = {unit: _mean([start[id] for id, of in chain.items() if of == unit]) for unit in order}
     pulls = [(chain[k.upper], chain[k.lower], 0.02 if k.aside else 1.0) for k in links]
+    pulls += [(chain[a], chain[b], _STREAM) for a, b in streams]
     pulls = [pull for pull in pulls if pull[0] != pull[1]]
     found = _solved(order, pulls, gaps, begin) if len(order) <= _LARGE else begin
     for unit in order:

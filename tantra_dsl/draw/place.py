@@ -11,6 +11,8 @@ from tantra_dsl.draw.placed import Laid, Line, Placed
 from tantra_dsl.draw.route import routed
 from tantra_dsl.draw.rows import Extent, grid
 
+_SIDE_BY_SIDE = 4
+"""So many boxes beside each other are made equally wide; more are as wide as they need be."""
 _INSIDE = 16.0
 """Room between the border of a frame and what is in it."""
 
@@ -31,7 +33,8 @@ class _Layout:
         inner = {item.id: self._frame(item, depth) for item in flow.items if isinstance(item, Frame)}
         inner = _evened(flow, inner)
         alone = _alone(flow) if depth else _fed(flow)
-        beside = max([card(i).width for i in flow.items if _stretches(i) and i.id not in alone], default=0.0)
+        widths = [card(item).width for item in flow.items if _stretches(item) and item.id not in alone]
+        beside = max(widths) if 0 < len(widths) <= _SIDE_BY_SIDE else 0.0
         sizes: dict[str, Extent] = {}
         cards: dict[str, Card] = {}
         for item in flow.items:

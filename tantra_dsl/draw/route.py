@@ -1,6 +1,6 @@
 """Lines: between the rows of a flow, around its items, and to the sides of frames. No line crosses a box.
 
-Sideways pieces are in the gaps between rows, each on a track of its own; pieces over several rows are to the right of
+Sideways pieces are in the gaps between rows, each on a track of its own; pieces over several rows are beside
 everything, or in a place that the grid holds free for them.
 """
 
@@ -24,6 +24,7 @@ _AFTER: Final = 13.0
 _LANE: Final = 14.0
 _PORTS: Final = 16.0
 _CLEAR: Final = 3.0
+_ASIDE: Final = 20.0
 _CORNER: Final = 4.0
 
 
@@ -101,6 +102,7 @@ class _Router:
         self.joins = {i.id for i in flow.items if isinstance(i, Box) and i.kind == "join" and len(i.title) == 1}
         self.right = max((self.axis[id] + self.sizes[id].right for id in self.axis), default=0.0)
         self.width = self.right
+        self.side = "right"
         self.lanes: dict[Edge, float] = {}
         self.ways: list[_Way] = []
         self.into: dict[str, list[_Way]] = {}
@@ -118,7 +120,7 @@ class _Router:
         axis = self.axis.get(f"in:{self.flow.inputs[0]}" if self.flow.inputs else first, self.width / 2)
         return Routes(self.width, self.height, axis, corners, [*lines, *entering], entries)
 
-    # --- lanes at the right --------------------------------------------------------------
+    # --- lanes beside everything --------------------------------------------------------------
 
     def _lay_lanes(self) -> None:
         """Lanes for the edges that go around, short ones near; lanes without a row in common are one."""
@@ -134,14 +136,29 @@ class _Router:
             taken[lane].append(span)
             lane_of[edge] = lane
             widths[lane] = max(widths[lane], label_width(edge.label))
-        at, places = self.right, []
+        at, places = 0.0, []
         for width in widths:
             half = math.ceil(width / 2)
             at += max(_LANE, half + 6)
             places.append(at)
             at += half
+        self.width += at
+        if self._is_left():
+            self.side = "left"
+            self.axis = {id: x + at for id, x in self.axis.items()}
+            places = [at - place for place in places]
+        else:
+            places = [self.right + place for place in places]
         self.lanes = {edge: places[lane] for edge, lane in lane_of.items()}
-        self.width = at
+
+    def _is_left(self) -> bool:
+        """Whether lanes are better at the left: other streams are only at the right, and none comes from the left."""
+        main = self.grid.rows[0][0] if self.grid.rows and self.grid.rows[0] else ""
+        if self.grid.entering or self.grid.aside or main not in self.axis:
+            return False
+        at = self.axis[main]
+        left = any(x < at - _ASIDE for x in self.axis.values())
+        return not left and any(x > at + _ASIDE for x in self.axis.values())
 
     def _rows(self, edge: Edge) -> tuple[int, int]:
         return self.grid.row[edge.source], self.grid.row[edge.target]
@@ -156,7 +173,7 @@ class _Router:
             hops = [(gap, axis[id]) for gap, id in zip(gaps, held, strict=True)]
             self._add(_Way(edge, axis[edge.source], hops, "left" if edge.port else "top"))
         for edge, lane in self.lanes.items():
-            end = "right" if self._is_free(edge.target, axis[edge.target], self.width) else "top"
+            end = self.side if self._is_free(edge.target, axis[edge.target], lane) else "top"
             self._add(_Way(edge, axis[edge.source], [(row[edge.source], lane)], end))
         for target in self.joins:
             self._set_sides(target)

@@ -180,18 +180,29 @@ class _Builder:
     def _arrange(self, made: Grid, links: list[Link]) -> None:
         """An order in each row that leaves few lines to cross."""
         above, below = _neighbours_of(links)
+        beside = self._beside()
         for row in made.rows:
-            row.sort(key=lambda id: self.order[id])
+            row.sort(key=lambda id: (id not in beside, self.order[id]))
             self._pack(made, row)
         for round in range(6):
             rows = made.rows if round % 2 == 0 else made.rows[::-1]
             near = above if round % 2 == 0 else below
             for row in rows:
                 wish = {id: _mean([made.axis[other] for other in near.get(id, ())], made.axis[id]) for id in row}
-                row.sort(key=lambda id: wish[id])
+                row.sort(key=lambda id: (id not in beside, wish[id]))
                 self._pack(made, row)
         for edge in self.aside:
             self._put_beside(made, made.ways[edge][-1], edge.target)
+
+    def _beside(self) -> frozenset[str]:
+        """What only leads to the side of a frame, which is its left: it stands left of everything else."""
+        sources, frames = {edge.source for edge in self.aside}, {edge.target for edge in self.aside}
+        return frozenset(
+            id
+            for id in self.ids
+            if (id in sources or any(self._reaches(id, source) for source in sources))
+            and not any(self._reaches(id, frame) for frame in frames)
+        )
 
     def _put_beside(self, made: Grid, held: str, frame: str) -> None:
         row = made.rows[made.row[frame]]
@@ -214,7 +225,8 @@ class _Builder:
 
     def _settle(self, made: Grid, links: list[Link]) -> None:
         """Axes with short sideways steps, in the order that the rows have."""
-        made.axis = axes(made.rows, links, made.axis, self._between)
+        ends = (self.first[0], OUT) if OUT in made.row and self.first[0].startswith("in:") else None
+        made.axis = axes(made.rows, links, made.axis, self._between, ends, [(e.source, e.target) for e in made.around])
         least = min((made.axis[id] - self.extents[id].left for row in made.rows for id in row), default=0.0)
         made.axis = {id: round_half(at - least) for id, at in made.axis.items()}
 

@@ -19,6 +19,7 @@ def check(laid: Laid) -> None:
     texts_fit(laid)
     lines_go_around_boxes(laid)
     lines_are_apart(laid)
+    streams_go_on(laid)
     everything_is_on_the_page(laid)
 
 
@@ -69,6 +70,16 @@ def lines_are_apart(laid: Laid) -> None:
         for a in segments(one):
             for b in segments(other):
                 assert not lie_on_each_other(a, b), (one, other)
+
+
+def streams_go_on(laid: Laid) -> None:
+    """What leaves a frame begins where a line in the frame ends."""
+    ends = {line.points[-1] for line in laid.lines}
+    for item in laid.items:
+        if isinstance(item.item, Frame):
+            left, _, right, bottom = box_of(item)
+            leaving = [line.points[0] for line in laid.lines if line.points[0][1] == bottom]
+            assert all(start in ends for start in leaving if left < start[0] < right), item.address
 
 
 def lie_on_each_other(a: Box, b: Box) -> bool:

@@ -88,6 +88,7 @@ def test_any_flow(flow: Flow) -> None:
     geometry.frames_hold_what_is_theirs(laid)
     geometry.texts_fit(laid)
     geometry.lines_go_around_boxes(laid)
+    geometry.streams_go_on(laid)
     geometry.everything_is_on_the_page(laid)
 
 
