@@ -25,6 +25,7 @@ from tantra_dsl.diagnostics.semantics import (
 from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Program, Scalar, ScalarOp, Var
 from tantra_dsl.scalars.simplify import ScalarError, simplify
 from tantra_dsl.scalars.types import kind_of
+from tantra_dsl.scalars.walk import fold
 from tantra_dsl.semantics.binding import bind, input_names, require, surplus
 from tantra_dsl.semantics.frame import Frame
 from tantra_dsl.semantics.numbers import FUNCTIONS
@@ -151,10 +152,18 @@ def _checked(body: Scalar, wanted: str, span: Span, frame: Frame) -> Result:
         kind = kind_of(body)
     except ScalarError as error:
         return frame.session.report(BadArithmetic(span=span, reason=error.reason + frame.where()))
+    if fold(body, _divides_by_zero):
+        return frame.session.report(BadArithmetic(span=span, reason="division by zero" + frame.where()))
     if kind != wanted:
         names = {"bool": "a condition, true or false", "number": "a number"}
         return frame.session.report(WrongType(span=span, wanted=names[wanted], got=names[kind]))
     return body
+
+
+def _divides_by_zero(part: Scalar, inner: list[bool]) -> bool:
+    """Whether ``part`` does, which for all values of its variables is no number; ``inner`` tells it of its parts."""
+    divides = isinstance(part, Op) and part.op in ("div", "floordiv", "mod") and part.args[1] in (Const(0), Const(0.0))
+    return divides or any(inner)
 
 
 def origin(thunk: Thunk) -> Thunk:

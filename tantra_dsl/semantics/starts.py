@@ -26,12 +26,30 @@ def _init(name: str, params: tuple[tuple[str, Any], ...], kind: str) -> Primitiv
     return Primitive(name, (), params, build)
 
 
+def _std(a: Application) -> float:
+    std = a.number("std")
+    if std < 0:
+        a.wrong("std", "a number from 0", a.value("std"))
+    return std
+
+
 def _normal(a: Application) -> Value:
-    return Init("normal", (a.number("mean"), a.number("std")))
+    return Init("normal", (a.number("mean"), _std(a)))
 
 
 def _truncated(a: Application) -> Value:
-    return Init("truncated_normal", (a.number("mean"), a.number("std"), a.number("low"), a.number("high")))
+    return Init("truncated_normal", (a.number("mean"), _std(a), *_limits(a)))
+
+
+def _uniform(a: Application) -> Value:
+    return Init("uniform", _limits(a))
+
+
+def _limits(a: Application) -> tuple[float, float]:
+    low, high = a.number("low"), a.number("high")
+    if low > high:
+        a.wrong("high", f"a number from {low:g}", a.value("high"))
+    return low, high
 
 
 def _listed(a: Application) -> Value:
@@ -63,7 +81,7 @@ STARTS = (
     Primitive("each", (), (("value", REQUIRED), ("count", REQUIRED)), _each),
     Primitive("normal", (), (("std", REQUIRED), ("mean", 0.0)), _normal),
     Primitive("truncated_normal", (), (("std", REQUIRED), ("mean", 0.0), ("low", -2.0), ("high", 2.0)), _truncated),
-    _init("uniform", (("low", REQUIRED), ("high", REQUIRED)), "uniform"),
+    Primitive("uniform", (), (("low", REQUIRED), ("high", REQUIRED)), _uniform),
     _init("constant", (("value", REQUIRED),), "constant"),
     _init("xavier_uniform", (("gain", 1.0),), "xavier_uniform"),
     _init("xavier_normal", (("gain", 1.0),), "xavier_normal"),

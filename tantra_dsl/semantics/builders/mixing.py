@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+from tantra_dsl.diagnostics.semantics import BadArithmetic
+from tantra_dsl.scalars.evaluate import evaluate
+from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.semantics.primitives import (
     Application,
     axis_of,
@@ -16,7 +20,10 @@ def normalize(kind: str) -> Callable[[Application], Value]:
     """A builder of the norms of one kind; they hold no weights."""
 
     def build(a: Application) -> Value:
-        return a.add("normalize", a.tensors, kind=kind, eps=a.number("eps"), groups=a.whole("groups"))
+        eps = a.number("eps")
+        if eps < 0:
+            a.wrong("eps", "a number from 0", a.value("eps"))
+        return a.add("normalize", a.tensors, kind=kind, eps=eps, groups=a.whole("groups"))
 
     return build
 
@@ -39,6 +46,10 @@ def tabulate(a: Application) -> Value:
     return a.add("tabulate", a.tensors, program=program, width=a.whole("width"))
 
 
+_PAIRS = 4096
+"""So many of rope's angles are looked at."""
+
+
 def rotate(a: Application) -> Value:
     """``rotate(x; frequency, width, ...)``: rotary embedding; without heads, x is taken for one."""
     program, _ = a.program("frequency", "frequency")
@@ -46,6 +57,9 @@ def rotate(a: Application) -> Value:
     if program is None:
         a.poisoned = True
         return POISON
+    if not all(math.isfinite(evaluate(program.body, {"j": j})) for j in range(min(width // 2, _PAIRS))):
+        reason = f"the angles of rope are no numbers: {format_scalar(program.body)} for pairs j{a.frame.where()}"
+        return a.frame.session.report(BadArithmetic(span=a.frame.user_span(a.span), reason=reason))
     operand = a.tensors[0]
     flat = operand.type.rank == 3
     if flat:
