@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -183,3 +184,10 @@ def balanced(written: str) -> None:
 def test_a_picture_of_another_name_is_another_drawing() -> None:
     drawn = picture_of("gpt2")
     assert svg(replace(drawn, name="other")) != svg(drawn)
+
+
+@pytest.mark.parametrize("spec", ["gpt2", "transformer_base", "gpt2_denseformer"])
+def test_the_pictures_of_the_documentation_are_what_is_drawn(spec: str) -> None:
+    """``tantra show SPEC --format svg -o docs/images/SPEC.svg`` draws one anew."""
+    shown = Path(__file__).parents[2] / "docs" / "images" / f"{spec}.svg"
+    assert shown.read_text(encoding="utf-8") == svg(picture_of(spec))
