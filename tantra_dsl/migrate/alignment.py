@@ -85,10 +85,12 @@ class Alignment:
                 self._bodies(old.inside(other), new.inside(node), added)
 
     def _stacks(self, old: _At, ours: Node, new: _At, theirs: Node, added: str) -> None:
-        homes = old.homes(ours)
+        homes, layers = old.homes(ours), Layers(ours)
         for index, at in new.homes(theirs).items():
-            if index in homes:
-                self._bodies(homes[index], at, added)
+            if index < layers.count:
+                # Layers that shared a set of weights each get it.
+                home = index if index in homes else layers.first(layers.at(index))
+                self._bodies(homes[home], at, added)
                 continue
             model = _model(at.body, homes, index)
             if not added:

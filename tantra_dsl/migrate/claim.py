@@ -72,11 +72,13 @@ def _is_of_function(op: Operation) -> bool:
 def _tells(op: Operation, reason: Reason) -> bool:
     """Whether a change is of the part where the function was found to be another one, or of one inside.
 
-    A wiring is about all parts of its block: their norms are its own.
+    A wiring is about all parts of its block: their norms are its own; and so are parts that come, go or move.
     """
     path, part = _LAYERS.sub("", op.path), reason.part.replace(".*", "")
     block, wiring, _ = path.partition(".wiring")
-    return path.startswith(part) or (bool(wiring) and part.startswith(block))
+    if op.kind != "set" and not wiring:
+        block = path if op.kind in ("move", "share") else path.rpartition(".")[0]
+    return path.startswith(part) or ((block != path or op.kind in ("move", "share")) and part.startswith(block))
 
 
 def _change(op: Operation) -> str:

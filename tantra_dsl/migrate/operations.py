@@ -28,6 +28,7 @@ _WHY = {
     "program": "another function of each element",
     "label_smoothing": "another loss",
     "z_loss": "another loss",
+    "has": "an operand comes or goes",
     "top_k": "a token goes to another number of experts",
 }
 
@@ -180,6 +181,8 @@ def _within_heads(step: Step) -> Result:
 
 def _attend(step: Step) -> Result:
     q, k, v = step.operands[:3]
+    if len(step.old.inputs) != len(step.new.inputs):
+        return Differs(_WHY["has"])
     if q.axes[3] is not None or k.axes[3] is not None or k.axes[2] != v.axes[2]:
         return "heads have another width"
     if not _groups_kept(step, q.axes[2], k.axes[2]):

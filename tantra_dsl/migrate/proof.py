@@ -79,7 +79,7 @@ class _Walk:
             return Likeness(axes, zeros=zeros, shift=rule.shift)
         if isinstance(rule, Started):
             return "its weights are started anew"
-        return "its weights are zero" if isinstance(rule, Zeros) else "its weights are not those that stood there"
+        return "its weights are zero" if isinstance(rule, Zeros) else Differs("other weights are read")
 
 
 @dataclass
@@ -162,9 +162,10 @@ class _Bodies:
 
     def _step(self, old: Ref, new: Ref) -> Known:
         found = self._found(old, new)
-        if not isinstance(found, str):
+        if isinstance(found, Likeness):
             return found
-        self.tell(found)
+        if isinstance(found, str):
+            self.tell(found)
         types = self.old.type_of(old), self.new.type_of(new)
         alike = [dim.size.known for dim in types[0].dims] == [dim.size.known for dim in types[1].dims]
         return Likeness((None,) * types[1].rank) if alike else None
@@ -242,7 +243,9 @@ class _Bodies:
 
     def _held(self, old: str, new: str) -> Known | str:
         found = self.walk.weight(old, new)
-        return found if isinstance(found, Likeness) else f"{found} ({new.rpartition('.')[0].rpartition('.')[2]})"
+        if isinstance(found, Differs | Likeness):
+            return found
+        return f"{found} ({new.rpartition('.')[0].rpartition('.')[2]})"
 
     def _instance(self, a: Node, b: Node, out: int) -> Known | str:
         at = self.old_at.inside(a.attr("name")), self.new_at.inside(b.attr("name"))

@@ -69,6 +69,7 @@ SAME = {
         edited(("heads: 4, kv_heads: 2,", "heads: 8, kv_heads: 2, head_dim: 4, score: t5_bias(8, buckets: 8),"),
                text=LLAMA),
     ),
+    "layers_that_shared_weights": (edited(("2 of block {", "2 of share one\n  block one {")), SMALL),
     "biases": (
         LLAMA, edited(("gated: true", "gated: true, bias: true"), ("heads: 4,", "heads: 4, bias: true,"), text=LLAMA),
     ),
@@ -189,6 +190,9 @@ ANOTHER = {
     "biases": (SMALL, SMALL.replace(", bias: true", ""), {"drop": True}, "a bias comes or goes"),
     "qk_norm": (
         SMALL, edited(("heads: 4,", "heads: 4, qk_norm: rms,")), {"start_missing": True}, "qk_norm: rms added",
+    ),
+    "sink": (
+        SMALL, edited(("heads: 4,", "heads: 4, sink: true,")), {"start_missing": True}, "layers.attention.sink",
     ),
     "alibi": (
         edited(("heads: 4,", "heads: 4, head_dim: 4, score: alibi,")),
