@@ -76,6 +76,18 @@ def test_a_norm_that_others_read_stays() -> None:
     (out,) = b.add("map", [scaled, normal], program=hand_models.ADD, arity=2)
     graph = lib.graph("twice", b.finish([("output", out)]))
     assert FuseNorms()(graph) is graph
+    (decision,) = FuseNorms().decisions(graph)
+    assert (decision.choice, decision.reason) == (
+        "normalize", "what it gives is not read by one elementwise function alone",
+    )  # fmt: skip
+
+
+def test_every_norm_is_told_with_what_becomes_of_it() -> None:
+    found = FuseNorms().decisions(CASES["gpt2"])
+    assert {(each.path, each.choice, each.reason) for each in found} == {
+        (path, "layer_norm", "one op with its weight and bias")
+        for path in ("final_norm", "layers.*.attention_norm", "layers.*.ffn_norm")
+    }
 
 
 def test_the_recipe_fills_open_rates_and_removes_idle_dropout() -> None:

@@ -8,7 +8,8 @@ from typing import ClassVar, Final
 
 from tantra_compiler.emit.builtins import same_program
 from tantra_compiler.passes import ops
-from tantra_compiler.passes.base import each_body
+from tantra_compiler.passes.base import Decision, each_body
+from tantra_compiler.passes.places import places
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
@@ -33,6 +34,35 @@ class FuseNorms:
     def __call__(self, graph: Graph) -> Graph:
         """The graph with fused norms."""
         return each_body(graph, _fuse_body)
+
+    def decisions(self, graph: Graph) -> tuple[Decision, ...]:
+        """What becomes of every norm of ``graph``."""
+        paths = places(graph)
+        return tuple(
+            Decision(path or node.id, "normalize", *_choice(body, node))
+            for key, body in graph.bodies.items()
+            for node in body.nodes
+            if node.op == "normalize"
+            for path in paths[key]
+        )
+
+
+def _choice(body: Body, norm: Node) -> tuple[str, str]:
+    found = _Found.at(body, norm)
+    if found is not None:
+        return found.op, "one op with its weight" + (" and bias" if found.bias is not None else "")
+    return norm.op, _obstacle(body, norm)
+
+
+def _obstacle(body: Body, norm: Node) -> str:
+    """Why a norm stays apart from what follows it."""
+    if norm.attr("kind") == "l2":
+        return "an l2 norm has no op with a weight"
+    if norm.attr("groups", 1) != 1:
+        return f"it is taken in {norm.attr('groups')} groups"
+    if _only_reader(body, norm) is None:
+        return "what it gives is not read by one elementwise function alone"
+    return "the function that reads it does not scale it by a vector of its width"
 
 
 def _fuse_body(body: Body) -> Body:
@@ -89,6 +119,11 @@ class _Found:
                 nodes.append(node)
         return replace(self.body, nodes=tuple(nodes))
 
+    @property
+    def op(self) -> str:
+        """The op that takes their place."""
+        return "layer_norm" if self.norm.attr("kind") == "layernorm" else "rms_norm"
+
     def _fused(self, last: Node) -> list[Node]:
         made, weight = [], self.weight
         if self.one_plus:
@@ -97,11 +132,12 @@ class _Found:
             plus = replace(last, id=f"{last.id}_weight", inputs=(weight,), types=types, attrs=attrs, target=None)
             made.append(plus)
             weight = Ref(plus.id)
-        kind = "layer_norm" if self.norm.attr("kind") == "layernorm" else "rms_norm"
         inputs = (self.norm.inputs[0], weight, *([] if self.bias is None else [self.bias]))
         has = () if self.bias is None else ("bias",)
         settings = (("eps", self.norm.attr("eps")), ("has", has))
-        fused = replace(last, op=kind, inputs=inputs, attrs=settings, types=(self.norm.type,), origin=self.norm.origin)
+        fused = replace(
+            last, op=self.op, inputs=inputs, attrs=settings, types=(self.norm.type,), origin=self.norm.origin
+        )
         return [*made, fused]
 
 

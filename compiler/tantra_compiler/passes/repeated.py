@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from tantra_compiler.passes.base import each_body
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.ops import STRUCTURE
-
-_RANDOM: Final = ("dropout", "attend")
 
 
 @dataclass(frozen=True)
@@ -17,7 +15,7 @@ class ShareRepeated:
     """Makes equal ops of equal operands one; what draws random numbers and what has weights of its own stays."""
 
     name: ClassVar[str] = "share_repeated"
-    after: ClassVar[tuple[str, ...]] = ("apply_recipe",)
+    after: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph without repetitions."""
@@ -29,7 +27,7 @@ class DropUnread:
     """Removes ops that no result is made from. Weights stay, so that checkpoints keep their names."""
 
     name: ClassVar[str] = "drop_unread"
-    after: ClassVar[tuple[str, ...]] = ("share_repeated",)
+    after: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, graph: Graph) -> Graph:
         """The graph without idle ops."""
@@ -60,7 +58,7 @@ def _through(ref: Ref, instead: dict[str, str]) -> Ref:
 
 
 def _is_unique(node: Node) -> bool:
-    draws = node.op in _RANDOM and bool(node.attr("rate") or node.attr("dropout"))
+    draws = node.op == "dropout" or (node.op == "attend" and bool(node.attr("dropout")))
     return draws or node.op in STRUCTURE
 
 
