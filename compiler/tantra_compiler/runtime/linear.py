@@ -24,7 +24,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``: x [..., width], weight [out, width], bias [out]."""
     if not through_onednn(x, weight):
         return F.linear(x, weight, bias)
-    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, weight, bias)):
         return OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return onednn_product(x, weight, bias)
 
