@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tantra_dsl.draw.facts import ATTENTION, SCANS, Facts, conv_text, scan_lines, wave_text
-from tantra_dsl.draw.picture import TAP, Box, Kind
+from tantra_dsl.draw.picture import OUT, TAP, Box, Edge, Flow, Kind
 from tantra_dsl.draw.trace import Trace
 from tantra_dsl.draw.words import map_sign, map_text, number, rope_text, sizes_text, type_text
 from tantra_dsl.graph.model import Graph, InputSpec, Node
@@ -179,6 +179,13 @@ class Boxes:
             elif node.op not in ("linear", "conv1d", "expert_linear", "embedding") and names and held.types:
                 found.append(f"with {', '.join(names[:_FEW])}, {sizes_text(held.type)}")
         return tuple(found)
+
+    def in_one(self, count: int, inputs: tuple[str, ...]) -> Flow:
+        """The whole body as one box: what is said of it where it has too many steps for a drawing."""
+        key = self.trace.body.key
+        box = Box(":all", self.facts.kinds[key], f"{count:,} steps", self.facts.lines[key][:_FEW], self.place.path)
+        edges = (*(Edge(f"in:{name}", box.id) for name in inputs), Edge(box.id, OUT))
+        return Flow((box,), edges, inputs)
 
     # --- primitives ----------------------------------------------------------------------
 

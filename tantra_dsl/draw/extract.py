@@ -21,6 +21,8 @@ from tantra_dsl.graph.paths import bottom_up
 
 _DEEPEST = 6
 """Modules within modules that are taken apart; those further in are boxes."""
+_MOST = 400
+"""Steps of one body that are drawn one by one; a body of more is one box."""
 
 
 def picture(graph: Graph) -> Picture:
@@ -51,17 +53,18 @@ class _Extraction:
     def _has_stream(self, body: Body) -> bool:
         """Whether a sum has an operand that is reached around a module with weights."""
         trace = Trace(self.values, body)
-        before: dict[str, frozenset[str]] = {}
-        modules: dict[str, frozenset[str]] = {}
+        before: dict[str, int] = {}  # sets of nodes as bits
+        around: dict[str, int] = {}
+        bit = {node.id: 1 << place for place, node in enumerate(body.nodes)}
         for node in body.nodes:
             if node.id not in trace.live:
                 continue
             sources = trace.sources_of(node)
-            before[node.id] = frozenset(sources).union(*(before.get(id, frozenset()) for id in sources))
-            modules[node.id] = frozenset().union(*(modules.get(id, frozenset()) for id in sources))
+            before[node.id] = _union([*(bit[id] for id in sources), *(before.get(id, 0) for id in sources)])
+            around[node.id] = _union([around.get(id, 0) for id in sources])
             if node.op == "call" and self.facts.kinds[node.attr("body").key] in ("mixer", "channel"):
-                modules[node.id] |= before[node.id]
-            elif node.op == "map" and any(id in modules.get(other, ()) for id in sources for other in sources):
+                around[node.id] |= before[node.id]
+            elif node.op == "map" and around[node.id] & _union([bit[id] for id in sources]):
                 return True
         return False
 
@@ -82,6 +85,8 @@ class _Extraction:
         edges += [Edge(boxes.id_of(id), OUT) for _, ref in body.outputs for id in trace.sources(ref)]
         items += boxes.taps()
         inputs = tuple(str(n.attr("name")) for n in body.inputs if body.key != self.graph.root and _is_stream(n))
+        if len(items) > _MOST:
+            return boxes.in_one(len(items), inputs)
         found = Flow(tuple(items), tuple(edges), inputs)
         return tidied(with_objective(found, trace, boxes) if body.key == self.graph.root else found)
 
@@ -127,6 +132,13 @@ class _Extraction:
             lines = (kind.remark,) if kind.remark else ()
             found.append(Frame(f"kind{index}", said, kind.flow, lines, path, name, kind.count, kind.layers))
         return found
+
+
+def _union(sets: list[int]) -> int:
+    found = 0
+    for bits in sets:
+        found |= bits
+    return found
 
 
 def _is_stream(node: Node) -> bool:

@@ -15,6 +15,8 @@ from tantra_dsl.graph.types import TensorType
 ATTENTION = frozenset({"attend", "additive_attend"})
 SCANS = frozenset({"linear_scan", "selective_scan", "delta_scan"})
 _ALONG_TIME = ATTENTION | SCANS | {"conv1d", "shift", "gather_time"}
+_LONG_CHAIN = 7
+"""Widths that are told one by one."""
 _PROJECTIONS = frozenset({"linear", "expert_linear", "conv1d", "embedding"})
 
 
@@ -250,7 +252,8 @@ def _chain(body: Body, op: str) -> str:
             before = (*(before or (first,)), _last(node.type))
         ways[node.id] = before
         best = max(best, before, key=len)
-    return " → ".join(map(number, best))
+    told = [*best[:4], "…", best[-1]] if len(best) > _LONG_CHAIN else best
+    return " → ".join(map(number, told))
 
 
 def _activations(body: Body, op: str) -> str:

@@ -46,12 +46,13 @@ class Routes:
 
 @dataclass(eq=False)
 class _Piece:
-    """A sideways piece in the gap below a row, on a track; ``key`` is what lines on one track may have in common.
+    """A sideways piece in the gap below a row, on a track; pieces with one ``key`` or one ``goal`` may lie together.
 
     ``ups`` and ``downs``: where it is joined from above and from below.
     """
 
     key: str
+    goal: str
     gap: int
     start: float
     end: float
@@ -248,13 +249,19 @@ class _Router:
             at = way.start
             for place, (gap, next) in enumerate(way.hops):
                 key = way.edge.source if place == 0 else f"~{number}"
-                piece = _Piece(key, gap, at, next, *self._joined(way, place, at, next))
+                piece = _Piece(key, self._goal(way, place), gap, at, next, *self._joined(way, place, at, next))
                 way.pieces.append(piece)
                 if at != next:
                     gaps.setdefault(gap, []).append(piece)
                 at = next
         for gap, pieces in gaps.items():
             self.tracks[gap] = _assigned(pieces)
+
+    def _goal(self, way: _Way, place: int) -> str:
+        """Where a piece comes together with others: in what has one place to enter, in the last gap before it."""
+        target = way.edge.target
+        one = target in self.joins or target in self.inner or target == OUT
+        return target if one and way.end == "top" and place == len(way.hops) - 1 else ""
 
     def _joined(self, way: _Way, place: int, start: float, end: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Where a piece is joined from above and from below; a way back up leaves its source downwards."""
@@ -380,7 +387,7 @@ def _assigned(pieces: list[_Piece]) -> int:
         piece = min(free or waiting, key=lambda p: (abs(p.end - p.start), p.span))
         waiting.remove(piece)
         least = max((o.track + 1 for o in done if _must_precede(o, piece)), default=0)
-        while any(o.track == least and o.key != piece.key and _overlap(o, piece) for o in done):
+        while any(o.track == least and not _together(o, piece) and _overlap(o, piece) for o in done):
             least += 1
         piece.track = least
         done.append(piece)
@@ -388,7 +395,11 @@ def _assigned(pieces: list[_Piece]) -> int:
 
 
 def _must_precede(upper: _Piece, lower: _Piece) -> bool:
-    return upper.key != lower.key and any(abs(up - down) < 2 for up in upper.ups for down in lower.downs)
+    return not _together(upper, lower) and any(abs(up - down) < 2 for up in upper.ups for down in lower.downs)
+
+
+def _together(one: _Piece, other: _Piece) -> bool:
+    return one.key == other.key or (one.goal == other.goal != "")
 
 
 def _overlap(one: _Piece, other: _Piece) -> bool:

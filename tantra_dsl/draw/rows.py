@@ -225,7 +225,8 @@ class _Builder:
 
     def _settle(self, made: Grid, links: list[Link]) -> None:
         """Axes with short sideways steps, in the order that the rows have."""
-        ends = (self.first[0], OUT) if OUT in made.row and self.first[0].startswith("in:") else None
+        entry = [id for id in self.first if id.startswith("in:")]
+        ends = (entry[0], OUT) if entry and OUT in made.row else None
         made.axis = axes(made.rows, links, made.axis, self._between, ends, [(e.source, e.target) for e in made.around])
         least = min((made.axis[id] - self.extents[id].left for row in made.rows for id in row), default=0.0)
         made.axis = {id: round_half(at - least) for id, at in made.axis.items()}

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from tantra_dsl.draw.picture import OUT, Box, Edge, Flow, Frame, Picture, walk
+from tantra_dsl.draw.place import laid_out
 from tantra_dsl.graph.paths import weights
+from tests.draw import geometry
 from tests.draw.conftest import IDS, SPECS, from_text, graph_of, picture_of
 
 OWN = """
@@ -232,3 +234,18 @@ def test_a_shared_stack_says_so() -> None:
     text = wired("pre(rms)").replace("layers: 2 of block {", "layers: 2 of share one\n  block one {")
     (stack,) = frames(from_text(text))
     assert stack.lines == ("one set of weights for all",)
+
+
+@pytest.mark.parametrize("root", [False, True], ids=["in a layer", "in the model"])
+def test_a_body_of_very_many_steps_is_one_box(root: bool) -> None:
+    steps = "\n".join(f"  a{i} = a{i - 1} + linear(rms(a{i - 1}), dim)" for i in range(1, 300))
+    head = "model deep {\n  vocab: 64  context: 32  dim: 32\n  input ids: tokens\n"
+    if root:
+        text = f"{head}  a0 = embed(ids)\n{steps}\n  objective: next_token(tied(a299), ids)\n}}"
+    else:
+        block = f"block stairs(x) {{\n  a0 = rms(x)\n{steps}\n  return a299\n}}\n"
+        text = f"{block}{head}  y = embed(ids) |> stairs * 2\n  objective: next_token(tied(y), ids)\n}}"
+    drawn = from_text(text)
+    (box,) = [box for box in boxes(drawn.flow) if box.title.endswith("steps")]
+    assert box.lines[0].endswith("→ … → 32") or root
+    geometry.check(laid_out(drawn))
