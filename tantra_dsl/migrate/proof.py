@@ -166,9 +166,15 @@ class _Bodies:
             return found
         if isinstance(found, str):
             self.tell(found)
-        types = self.old.type_of(old), self.new.type_of(new)
-        alike = [dim.size.known for dim in types[0].dims] == [dim.size.known for dim in types[1].dims]
-        return Likeness((None,) * types[1].rank) if alike else None
+        return self._as_if_same(old, new)
+
+    def _as_if_same(self, old: Ref, new: Ref) -> Known:
+        """Equal values, where their shapes allow that: the reason why they are not has been told."""
+        types = [self.nodes[side][ref.node].types for side, ref in enumerate((old, new))]
+        if not all(types):  # instances have none
+            return None
+        sizes = [[dim.size.known for dim in held[ref.out].dims] for held, ref in zip(types, (old, new), strict=True)]
+        return Likeness((None,) * len(sizes[1])) if sizes[0] == sizes[1] else None
 
     def _found(self, old: Ref, new: Ref) -> Known | str:
         a, b = self.nodes[0][old.node], self.nodes[1][new.node]
@@ -184,7 +190,9 @@ class _Bodies:
             return unlike(a, b)
         if a.op in _STRUCTURE:
             return getattr(self, f"_{a.op}")(a, b, new.out)  # type: ignore[no-any-return]
-        pairs = self._operands(old, new)
+        return self._primitive(a, b, self._operands(old, new))
+
+    def _primitive(self, a: Node, b: Node, pairs: list[tuple[Ref, Ref]]) -> Known | str:
         operands = [self.known[pair] for pair in pairs]
         if pairs and pairs[0][0] != a.inputs[0]:
             self.walk.found.rounding.append("sums and products are taken in another order")

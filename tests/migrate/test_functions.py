@@ -143,6 +143,17 @@ def test_an_encoder_and_a_decoder() -> None:
     assert abs(losses[0] - losses[1]) < EXACT * losses[0]
 
 
+def test_a_table_that_is_no_longer_shared_between_parts() -> None:
+    """Where one model shares a part and the other does not, the walk goes on and says so."""
+    alone = PAIRS.replace("embed(target)", "outer(target)").replace(
+        "  embed: tokens\n", "  embed: tokens\n  share outer = tokens\n"
+    )
+    for before, after in ((PAIRS, alone), (alone, PAIRS)):
+        made = planned(before, after, drop=True, start_missing=True)
+        assert made.problems() == []
+        assert made.claim.kind == "another"
+
+
 def test_layers_that_read_tensors_of_earlier_ones() -> None:
     found = carried(TAPS, TAPS)
     assert found.made.claim.kind == "same"
