@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tantra_compiler.compile import pipeline
-from tantra_compiler.kernels.attention.configs import Load, choose
+from tantra_compiler.kernels.attention.configs import choose, with_dropout
+from tantra_compiler.kernels.load import load_of
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.base import Decision, Step, run_passes
 from tantra_compiler.passes.places import places
@@ -49,13 +50,12 @@ def _attend(body: Body, node: Node, target: str) -> Decision:
         return Decision(node.id, "attend", name, choice.reason)
     if target == "cpu":
         return Decision(node.id, "attend", "blockwise", choice.reason)
-    plan = meaning(node).plan
     width, value_width = (int(str(body.type_of(node.inputs[slot]).dims[-1].size)) for slot in (1, 2))
     obstacle = _obstacle(width, value_width)
     if obstacle is not None:
         return Decision(node.id, "attend", "reference", obstacle)
-    plain = node.attr("score") is None and plan.kind in ("all", "interval")
-    load: Load = "dropout" if node.attr("dropout") else "plain" if plain else "rich"
+    load = load_of(meaning(node))
+    load = with_dropout(load) if node.attr("dropout") else load
     config = choose(target, "forward", _BYTES, width, value_width, load)
     tiles = f"tiles of {config.block_m} x {config.block_n}, {config.warps} warps, {config.stages} stages in bfloat16"
     return Decision(node.id, "attend", "triton", f"{choice.reason}; {tiles}")

@@ -151,8 +151,9 @@ class _Printer:
         body = self.meaning.score_body
         if body is None:
             return []
-        functions = [_function("score", f"s, {_PAIR}", self._on_scores(body)),
-                     _function("slope", f"s, {_PAIR}", self._on_scores(self.meaning.slope))]  # fmt: skip
+        functions = [_function("score", f"s, {_PAIR}", self._on_scores(body))]
+        if self.meaning.slope != Const(1):
+            functions.append(_function("slope", f"s, {_PAIR}", self._on_scores(self.meaning.slope)))
         for number, element in enumerate(self.meaning.learned):
             start = self.formula.starts[element.capture]
             places = [
@@ -164,7 +165,7 @@ class _Printer:
 
     def _on_scores(self, body: Scalar) -> str:
         """A block of real numbers of the shape of s, whatever ``body`` depends on."""
-        return self.formula.text(body) if "s" in variables_of(body) else f"s * 0.0 + {self.formula.text(body)}"
+        return self.formula.text(body) if "s" in variables_of(body) else f"tl.zeros_like(s) + {self.formula.text(body)}"
 
 
 def _function(name: str, parameters: str, result: str) -> str:

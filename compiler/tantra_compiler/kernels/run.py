@@ -16,6 +16,7 @@ from tantra_compiler.compile import cache_folder, written_file
 from tantra_compiler.kernels.attention import launch
 from tantra_compiler.kernels.attention.programs import Programs, Site, Unsupported
 from tantra_compiler.kernels.generate import ProgramSource, generate
+from tantra_compiler.kernels.load import load_of
 from tantra_dsl.masks.attention import LearnedElement
 from tantra_dsl.scalars.walk import variables_of
 
@@ -115,6 +116,7 @@ def programs_of(source: ProgramSource) -> Programs:
         reads_batch=source.reads_batch,
         by_b=plan.by_sequence,
         by_h=plan.by_head,
+        load=load_of(source.meaning),
     )
 
 

@@ -20,52 +20,60 @@ from typing import Any
 import torch
 import triton
 
-from tantra_compiler.kernels.attention import backward, decode, forward, samples
-from tantra_compiler.kernels.attention.configs import (
-    TARGETS,
-    Config,
-    KernelName,
-    Load,
-    choose,
-    shared_memory,
-)
-from tantra_compiler.kernels.attention.prepare import kernel_constants
-from tantra_compiler.kernels.attention.programs import Programs
+from tantra_compiler.kernels.attention import backward, decode, forward
+from tantra_compiler.kernels.attention.configs import TARGETS, Config, KernelName, Load, choose, shared_memory
+from tantra_compiler.kernels.attention.prepare import kernel_constants, table_entry
 from tantra_compiler.kernels.attention.resources import Resources, build_kernel, resources
+from tantra_compiler.kernels.attention.samples import SAMPLES, capture_types, program_text, programs
 
-WIDTHS = ((16, 16), (32, 32), (48, 48), (64, 64), (80, 80), (96, 96), (128, 128), (144, 144), (160, 160))
-WIDE = ((192, 128), (192, 192), (256, 256))
+WIDTHS = (*((width, width) for width in (48, 64, 80, 96, 128, 144, 160, 192, 256)), (192, 128))
+USUAL = 128
+HEAVIEST = (
+    ("window", False),
+    ("documents, window, alibi, softcap", False),
+    ("window", True),
+    ("documents, window, alibi, softcap", True),
+    ("documents, window, t5", True),
+)
+"""Samples that take the most of their load, lighter loads first, and whether weights are dropped."""
+ALIKE = (("documents, window, t5", False),)
 KERNELS: dict[KernelName, Any] = {
     "forward": forward.forward_kernel,
     "key_gradient": backward.key_gradient_kernel,
     "query_gradient": backward.query_gradient_kernel,
-    "table_gradient": backward.query_gradient_kernel,
     "decode": decode.decode_kernel,
 }
-PROGRAMS = {
-    "full": samples.FULL,
-    "causal": samples.CAUSAL,
-    "intervals": samples.DOCUMENTS,
-    "tile test": samples.STRIDED,
-    "score": samples.SCORED,
-}
+GRADIENTS: tuple[KernelName, ...] = ("key_gradient", "query_gradient")
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One kernel to build: what it is chosen for, and the program that stands for its class."""
+    """One kernel to build: that of a sample, for heads of some width."""
 
     kernel: KernelName
     dtype: str
     width: int
     value_width: int
-    load: Load
     program: str
+    dropped: bool = False
+    learned: str = "fp32"
+
+    @property
+    def entry(self) -> tuple[KernelName, Load]:
+        """What the table calls it."""
+        return table_entry(self.kernel, programs(self.program), self.dropped)
+
+    @property
+    def title(self) -> str:
+        """The sample, and in what it differs from others of it."""
+        learned = f", learned in {self.learned}" if self.learned != "fp32" else ""
+        return f"{self.program}{', dropout' if self.dropped else ''}{learned}"
 
     def config(self, target: str) -> Config:
         """What the table has for it."""
-        size = 4 if self.dtype == "fp32" else 2
-        return choose(target, self.kernel, size, self.width, self.value_width, self.load)
+        name, load = self.entry
+        return choose(target, name, 4 if self.dtype == "fp32" else 2, self.width, self.value_width, load)
 
 
 @dataclass(frozen=True)
@@ -78,55 +86,53 @@ class Built:
     failure: str = ""
 
     def fits(self, target: str) -> bool:
-        """Whether it runs on the target without spilling.
-
-        Gradients of float32 heads of 128 and wider may spill: without tensor cores their operands lie in registers, and
-        no tile is small enough.
-        """
-        wide = self.choice.dtype == "fp32" and self.choice.width >= 128 and self.choice.kernel != "forward"
-        return not self.failure and (wide or self.taken.spills == 0) and self.taken.shared <= shared_memory(target)
+        """Whether it runs on the target without spilling."""
+        return not self.failure and self.taken.spills == 0 and self.taken.shared <= shared_memory(target)
 
 
-def choices(widths: Sequence[tuple[int, int]] = WIDTHS + WIDE) -> list[Choice]:
-    """Everything that can be chosen: by kernel, dtype, widths that are cut up alike, and load."""
-    loads: list[tuple[Load, str]] = [("plain", "causal"), ("rich", "score"), ("dropout", "causal")]
-    built = [Choice(x, "bf16", *w, *load) for x in KERNELS for w in widths for load in loads if fit(x, load[0])]
-    usual = [w for w in ((64, 64), (128, 128), (256, 256)) if w in widths]
-    built += [Choice(x, "fp32", *w, "rich", "score") for x in KERNELS for w in usual if fit(x, "rich")]
-    others: list[tuple[Load, str]] = [("plain", "full"), ("rich", "intervals"), ("rich", "tile test")]
-    built += [Choice(x, "bf16", *w, *load) for x in KERNELS for w in usual for load in others if fit(x, load[0])]
-    built += [Choice(x, "fp16", 128, 128, "plain", "causal") for x in KERNELS if x != "table_gradient"]
-    return built
+def choices(target: str) -> list[Choice]:
+    """Everything that can be chosen.
+
+    At all widths that are cut up differently the heaviest sample of each load, of loads with one configuration that of
+    the last. At the usual width every sample, by the gradients, which do all that the forward kernel does.
+    """
+    listed = [x for kernel in KERNELS for w in WIDTHS for x in _of_loads(target, kernel, "bf16", *w)]
+    listed += [x for kernel in KERNELS for w in (64, 128, 256) for x in _of_loads(target, kernel, "fp32", w, w)]
+    for kernel in GRADIENTS:
+        listed += [Choice(kernel, "bf16", USUAL, USUAL, name) for name in SAMPLES]
+        listed += [Choice(kernel, "bf16", USUAL, USUAL, name, learned="bf16") for name in ("learned slope", "t5")]
+    listed += [Choice(kernel, "fp16", USUAL, USUAL, "causal") for kernel in ("forward", *GRADIENTS)]
+    return list(dict.fromkeys(listed))
 
 
-def fit(kernel: KernelName, load: Load) -> bool:
-    """Whether a kernel is ever chosen for a load: the decode kernels drop nothing, and a table is a rich score."""
-    return load == "rich" if kernel == "table_gradient" else kernel != "decode" or load != "dropout"
+def _of_loads(target: str, kernel: KernelName, dtype: str, width: int, value_width: int) -> list[Choice]:
+    """The heaviest samples, one for each configuration of a kernel."""
+    programs = ALIKE if kernel == "decode" else HEAVIEST
+    found = [Choice(kernel, dtype, width, value_width, *program) for program in programs]
+    return list({(each.entry[0], each.config(target)): each for each in found}.values())
 
 
 def constants(choice: Choice, config: Config) -> dict[str, Any]:
     """What the kernel is compiled with, as the host functions launch it; four query heads share a key head."""
-    programs: Programs = samples.TABLE if choice.kernel == "table_gradient" else PROGRAMS[choice.program]
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[choice.dtype]
+    found = programs(choice.program)
+    dtype = DTYPES[choice.dtype]
     queries = 4 if choice.kernel == "decode" else 128
     q = torch.empty(1, queries, 8, choice.width, dtype=dtype, device="meta")
     k, v = (torch.empty(1, 128, 2, w, dtype=dtype, device="meta") for w in (choice.width, choice.value_width))
-    kernel: KernelName = "query_gradient" if choice.kernel == "table_gradient" else choice.kernel
-    dropped, sites = choice.load == "dropout", programs.sites
     return {
-        **kernel_constants(kernel, programs, q, k, v, config, 8, True, dropped, False),
+        **kernel_constants(choice.kernel, found, q, k, v, config, 8, True, choice.dropped, False),
         "SINK": False,
-        "site_out": ("*fp32",) * len(sites),
-        "site_places": ("*i32",) * len(sites),
-        "site_index": tuple(s.index for s in sites),
-        "site_slope": tuple(s.slope for s in sites),
+        "site_out": ("*fp32",) * len(found.sites),
+        "site_places": ("*i32",) * len(found.sites),
+        "site_index": tuple(s.index for s in found.sites),
+        "site_slope": tuple(s.slope for s in found.sites),
     }
 
 
 def build(choice: Choice, target: str, config: Config | None = None) -> Built:
     """Builds one kernel; ``config`` overrides the table."""
     config = config or choice.config(target)
-    given, captures = constants(choice, config), samples.CAPTURES
+    given, captures = constants(choice, config), capture_types(program_text(choice.program), choice.learned)
     try:
         kernel = KERNELS[choice.kernel]
         compiled = build_kernel(kernel, target, choice.dtype, given, captures, config.warps, config.stages)
@@ -137,7 +143,7 @@ def build(choice: Choice, target: str, config: Config | None = None) -> Built:
 
 def build_all(target: str, chosen: Iterable[Choice] | None = None, processes: int = 2) -> list[Built]:
     """Builds all choices for a target, in the order given."""
-    listed = list(choices() if chosen is None else chosen)
+    listed = list(choices(target) if chosen is None else chosen)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         return list(pool.map(build, listed, [target] * len(listed), chunksize=4))
 
@@ -151,7 +157,7 @@ def table(target: str, rows: Sequence[Built]) -> str:
         f"Built ahead of time with triton {triton.__version__}: {len(rows)} kernels, {kept} of them without spills and"
         f" within {shared_memory(target)} bytes of shared memory.",
         "",
-        "| kernel | dtype | widths | load | program | tiles | warps | stages | registers | spills | shared |",
+        "| kernel | load | dtype | widths | program | tiles | warps | stages | registers | spills | shared |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *(line(row) for row in rows), ""])
@@ -160,7 +166,7 @@ def table(target: str, rows: Sequence[Built]) -> str:
 def line(row: Built) -> str:
     """One line of the table."""
     c, g, r = row.choice, row.config, row.taken
-    what = [c.kernel, c.dtype, f"{c.width}/{c.value_width}", c.load, c.program]
+    what = [*c.entry, c.dtype, f"{c.width}/{c.value_width}", c.title]
     how = [f"{16 if c.kernel == 'decode' else g.block_m}x{g.block_n}", g.warps, g.stages]
     cells = [*what, *how, *([row.failure, "", ""] if row.failure else [r.registers, r.spills, r.shared])]
     return "| " + " | ".join(str(x) for x in cells) + " |"
@@ -170,8 +176,13 @@ def save(target: str, rows: Sequence[Built], folder: Path) -> None:
     """Writes kernels-<target>.md and .json."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"kernels-{target}.md").write_text(table(target, rows))
-    data = {"target": target, "triton": triton.__version__, "kernels": [asdict(row) for row in rows]}
+    data = {"target": target, "triton": triton.__version__, "kernels": [_record(row) for row in rows]}
     (folder / f"kernels-{target}.json").write_text(json.dumps(data, indent=1) + "\n")
+
+
+def _record(row: Built) -> dict[str, Any]:
+    kernel, load = row.choice.entry
+    return {**asdict(row), "kernel": kernel, "load": load}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,7 +12,15 @@ import torch
 import triton
 from torch import Tensor
 
-from tantra_compiler.kernels.attention.configs import PADDING, Config, KernelName, Load, choose, pieces
+from tantra_compiler.kernels.attention.configs import (
+    PADDING,
+    Config,
+    KernelName,
+    Load,
+    choose,
+    pieces,
+    with_dropout,
+)
 from tantra_compiler.kernels.attention.forward import forward_kernel
 from tantra_compiler.kernels.attention.programs import MAX_NUMBERS, MAX_STRIDES, Programs, Unsupported
 
@@ -76,10 +84,15 @@ def prepare(
 def chosen(kernel: KernelName, programs: Programs, q: Tensor, v: Tensor, device: torch.device, dropped: bool) -> Config:
     """What the table has for a launch on a device."""
     target = "interpreter" if INTERPRETED else target_of(device)
-    load: Load = "dropout" if dropped else programs.load
+    kernel, load = table_entry(kernel, programs, dropped)
+    return choose(target, kernel, q.element_size(), q.shape[-1], v.shape[-1], load)
+
+
+def table_entry(kernel: KernelName, programs: Programs, dropped: bool) -> tuple[KernelName, Load]:
+    """The row and the column of the table of configurations."""
     if kernel == "query_gradient" and any(site.per_pair for site in programs.sites):
         kernel = "table_gradient"
-    return choose(target, kernel, q.element_size(), q.shape[-1], v.shape[-1], load)
+    return kernel, with_dropout(programs.load) if dropped else programs.load
 
 
 def kernel_constants(
@@ -192,7 +205,7 @@ def tile_constants(config: Config) -> dict[str, int]:
 def shape_constants(q: Tensor, k: Tensor, v: Tensor, unit: int, tf32: bool) -> dict[str, Any]:
     """What the kernels are compiled with of the tensors."""
     width, value_width = q.shape[-1], v.shape[-1]
-    (d0, d1), (dv0, dv1) = pieces(width), pieces(value_width)
+    (d0, d1), (dv0, dv1) = (pieces(each, q.element_size()) for each in (width, value_width))
     return {
         "GROUP": q.shape[2] // k.shape[2],
         "D": width,

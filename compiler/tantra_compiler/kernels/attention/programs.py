@@ -44,6 +44,7 @@ class Programs:
     tile without an allowed pair. ``reads_query`` says that mask or score read a capture at index q: queries before the
     first key (there are some where queries outnumber keys) are then without a key. ``by_b`` and ``by_h``
     say whether spans and test depend on b and h, ``reads_batch`` whether mask or spans depend on them or read captures.
+    ``load`` is the column of the configurations' table for kernels that drop nothing.
     """
 
     mask: JitFunction | None = None
@@ -59,16 +60,7 @@ class Programs:
     reads_batch: bool = False
     by_b: bool = True
     by_h: bool = True
-
-    @property
-    def load(self) -> Load:
-        """How much the kernels hold besides the products, which decides their configuration."""
-        if any(site.per_pair for site in self.sites):
-            return "dropout"
-        several = max(self.key_intervals, self.query_intervals) > 1
-        by_head = self.by_h and self.query_spans is not None  # a loop over heads around the loops over tiles
-        rich = self.score is not None or self.tile_test is not None or several or by_head
-        return "rich" if rich else "plain"
+    load: Load = "heavy"
 
 
 class Unsupported(ValueError):

@@ -1,147 +1,105 @@
-# mypy: ignore-errors
-"""Programs to build kernels with ahead of time: one of each form of loops, with and without a score that learns."""
+"""What kernels are built from ahead of time: masks and scores of the standard library, as models' kernels get them."""
 
-import triton
-import triton.language as tl
+from __future__ import annotations
 
-from tantra_compiler.kernels.attention.programs import Programs, Site
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
 
+import tantra_dsl
+from tantra_compiler.compile import compile_graph
+from tantra_compiler.kernels.attention.programs import Programs
+from tantra_compiler.kernels.generate import meaning_of
+from tantra_compiler.kernels.run import kernel_of
+from tantra_compiler.options import CompileOptions
+from tantra_compiler.runtime.program import AttentionProgram
 
-@triton.jit
-def causal(b, h, q, k, queries, keys, captures, strides, numbers):
-    """Keys up to the query."""
-    return k <= q
+_MODEL: Final = """
+score learned_slope(heads: int) {{
+  rate = param([heads])
+  return s - rate[h] * abs(q - k)
+}}
 
-
-@triton.jit
-def causal_keys(first, last, b, h, queries, keys, captures, strides, numbers):
-    """Its keys."""
-    return 0, last + 1, 0, first + 1
-
-
-@triton.jit
-def causal_queries(first, last, b, h, queries, keys, captures, strides, numbers):
-    """Its queries."""
-    lo = tl.maximum(first, keys - queries)
-    return lo, keys, tl.maximum(last, lo), keys
-
-
-@triton.jit
-def documents(b, h, q, k, queries, keys, captures, strides, numbers):
-    """Keys of the query's document within a window."""
-    same = tl.load(captures[0] + b * strides[0] + q * strides[1]) == tl.load(
-        captures[0] + b * strides[0] + k * strides[1]
-    )
-    return (k <= q) & (q - k < numbers[0]) & same
-
-
-@triton.jit
-def documents_keys(first, last, b, h, queries, keys, captures, strides, numbers):
-    """First keys, a window, and keys around the middle: three intervals."""
-    begin = tl.load(captures[1] + b * strides[2] + first * strides[3])
-    end = tl.load(captures[1] + b * strides[2] + last * strides[3])
-    lo = tl.maximum(first - numbers[0] + 1, begin)
-    full = tl.maximum(tl.maximum(last - numbers[0] + 1, end), 0)
-    middle = keys // 2
-    return lo, last + 1, full, first + 1, 0, numbers[1], 0, numbers[1], middle, middle + numbers[2], middle, middle
+model sample {{
+  vocab: 64  context: 256  dim: 64
+  {inputs}
+  embed: tokens
+  layers: 1 of block {{
+    wiring: pre(rms)
+    attention {{ heads: 8, kv_heads: 2, {attention} }}
+    ffn {{ hidden: 64 }}
+  }}
+  head: language_model
+  objective: {objective}
+}}
+"""
+_DOCUMENTS: Final = "doc: per_token"
+_MADE: Final = {"lengths": "*i64", "fields": "*i32", "places": "*i32"}
 
 
-@triton.jit
-def documents_queries(first, last, b, h, queries, keys, captures, strides, numbers):
-    """Three intervals of queries."""
-    low = keys - queries
-    begin = tl.load(captures[1] + b * strides[2] + first * strides[3])
-    end = tl.load(captures[1] + b * strides[2] + last * strides[3])
-    hi, full = tl.minimum(last + numbers[0], end), tl.minimum(first + numbers[0], begin)
-    every = tl.where(first < numbers[1], keys, low)
-    return tl.maximum(first, low), hi, last, full, low, every, low, every, low, low + numbers[2], low, low
+@dataclass(frozen=True)
+class Sample:
+    """What is written in the attention of a model, the field that it reads, and whether it may look ahead."""
+
+    attention: str
+    field: str = ""
+    both_ways: bool = False
+
+    @property
+    def model(self) -> str:
+        """A model with such an attention."""
+        objective = "masked_token" if self.both_ways else "next_token"
+        return _MODEL.format(inputs=self.field and f"input {self.field}", attention=self.attention, objective=objective)
 
 
-@triton.jit
-def strided(b, h, q, k, queries, keys, captures, strides, numbers):
-    """Every numbers[0]-th key, and the last numbers[1]."""
-    return (k <= q) & (((q - k) % numbers[0] == 0) | (q - k < numbers[1]))
+SAMPLES: Final = {
+    "all": Sample("mask: all", both_ways=True),
+    "causal": Sample("mask: causal"),
+    "window": Sample("mask: causal and window(40)"),
+    "prefix": Sample("mask: prefix(24)", both_ways=True),
+    "padding": Sample("mask: causal and padding", "length: per_sequence"),
+    "documents": Sample("mask: causal and same_document", _DOCUMENTS),
+    "documents, window": Sample("mask: causal and window(40) and same_document", _DOCUMENTS),
+    "heads": Sample("mask: causal and q - k < 8 * (h + 1)"),
+    "longformer": Sample("mask: longformer(20, 3)", both_ways=True),
+    "strided": Sample("mask: strided(64)"),
+    "dense": Sample("mask: group[q] > group[k]", "group: per_token", both_ways=True),
+    "softcap": Sample("mask: causal, score: softcap(20)"),
+    "alibi": Sample("mask: causal, score: alibi"),
+    "learned slope": Sample("mask: causal, score: learned_slope(heads: 8)"),
+    "documents, window, alibi, softcap": Sample(
+        "mask: causal and window(40) and same_document, score: alibi then softcap(20)", _DOCUMENTS
+    ),
+    "longformer, learned slope, softcap": Sample(
+        "mask: longformer(20, 3), score: learned_slope(heads: 8) then softcap(20)", both_ways=True
+    ),
+    "strided, alibi, softcap": Sample("mask: strided(64), score: alibi then softcap(20)"),
+    "dense, softcap": Sample("mask: group[q] > group[k], score: softcap(20)", "group: per_token", both_ways=True),
+    "t5": Sample("mask: all, score: t5_bias(heads: 8)", both_ways=True),
+    "documents, window, t5": Sample(
+        "mask: causal and window(40) and same_document, score: t5_bias(heads: 8, bidirectional: false)", _DOCUMENTS
+    ),
+    "longformer, t5": Sample("mask: longformer(20, 3), score: t5_bias(heads: 8)", both_ways=True),
+}
 
 
-@triton.jit
-def strided_test(first_q, last_q, first_k, last_k, b, h, queries, keys, captures, strides, numbers):
-    """Whether the tile holds such a key."""
-    near, far = first_q - last_k, last_q - first_k
-    hit = (tl.maximum(near, 0) + numbers[0] - 1) // numbers[0] * numbers[0] <= far
-    return tl.where((far >= 0) & (hit | (near < numbers[1])), 1, 0)
+@cache
+def program_text(name: str) -> str:
+    """The program of a sample, as the emitted module of its model has it."""
+    graph = tantra_dsl.loads(SAMPLES[name].model).graph()
+    model = compile_graph(graph, CompileOptions(device="meta", kernels={"*": "triton"}))
+    values = vars(sys.modules[type(model).__module__]).values()
+    return next(value for value in values if isinstance(value, AttentionProgram)).text
 
 
-@triton.jit
-def capped(s, b, h, q, k, queries, keys, captures, strides, numbers):
-    """A bias that grows with distance, at a learned rate of the head, then a soft cap."""
-    rate = tl.load(captures[2] + h * strides[4])
-    e = tl.exp((s + rate * (k - q)) * (2.0 / 30.0))
-    return 30.0 - 60.0 / (e + 1.0)
+def programs(name: str) -> Programs:
+    """The functions of a sample."""
+    return kernel_of(program_text(name)).programs
 
 
-@triton.jit
-def capped_slope(s, b, h, q, k, queries, keys, captures, strides, numbers):
-    """Its derivative."""
-    y = capped(s, b, h, q, k, queries, keys, captures, strides, numbers) / 30.0
-    return 1.0 - y * y
-
-
-@triton.jit
-def rate_place(b, h, q, k, queries, keys, captures, strides, numbers):
-    """The head's rate."""
-    return h
-
-
-@triton.jit
-def rate_slope(s, b, h, q, k, queries, keys, captures, strides, numbers):
-    """The derivative by it."""
-    return capped_slope(s, b, h, q, k, queries, keys, captures, strides, numbers) * (k - q)
-
-
-@triton.jit
-def table(s, b, h, q, k, queries, keys, captures, strides, numbers):
-    """A learned table [heads, 64] of distances."""
-    return s + tl.load(captures[2] + h * strides[4] + tl.minimum(tl.maximum(q - k, 0), 63) * strides[5])
-
-
-@triton.jit
-def table_slope(s, b, h, q, k, queries, keys, captures, strides, numbers):
-    """Its derivative."""
-    return s * 0.0 + 1.0
-
-
-@triton.jit
-def table_place(b, h, q, k, queries, keys, captures, strides, numbers):
-    """The element read."""
-    return h * 64 + tl.minimum(tl.maximum(q - k, 0), 63)
-
-
-FULL = Programs()
-CAUSAL = Programs(causal, key_spans=causal_keys, query_spans=causal_queries, by_h=False)
-DOCUMENTS = Programs(
-    documents, None, None, documents_keys, documents_queries, key_intervals=3, query_intervals=3, by_h=False
-)
-STRIDED = Programs(strided, None, None, causal_keys, causal_queries, strided_test, by_h=False)
-SCORED = Programs(
-    documents,
-    capped,
-    capped_slope,
-    documents_keys,
-    documents_queries,
-    sites=(Site(2, rate_place, rate_slope, per_pair=False),),
-    key_intervals=3,
-    query_intervals=3,
-    by_h=False,
-)
-TABLE = Programs(
-    documents,
-    table,
-    table_slope,
-    documents_keys,
-    documents_queries,
-    sites=(Site(2, table_place, table_slope),),
-    key_intervals=3,
-    query_intervals=3,
-    by_h=False,
-)
-CAPTURES = ("*i32", "*i32", "*fp32")
+def capture_types(text: str, learned: str = "fp32") -> tuple[str, ...]:
+    """Triton's types of what the runtime passes to a program: its fields are int64, what is made of them int32."""
+    meaning = meaning_of(text)
+    given = [f"*{learned}" if capture.learned else "*i64" for capture in meaning.captures]
+    return (*given, *(_MADE[name] for name in meaning.made))
