@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final, Literal
 
 from tantra_dsl.diff.operations import Operation
 from tantra_dsl.draw.picture import Box, Frame, Picture, walk
 from tantra_dsl.draw.svg import Mark
+from tantra_dsl.semantics.model import FACTS
 
 Side = Literal["before", "after"]
 
 WHOLE: Final = ""
 """Address of the model itself."""
+_KINDS: Final = {("add", "after"): "added", ("remove", "before"): "removed"}
 _PATH: Final = re.compile(r"([^\[\]]*)\[([^\]]*)\](.*)")
 
 
@@ -24,23 +25,24 @@ def marks(picture: Picture, numbered: Sequence[tuple[int, Operation]], side: Sid
     Recipes are not drawn, so nothing is marked for what only the recipe says.
     """
     items = dict(walk(picture.flow))
+    renames = [(op.path, _renamed(op)) for _, op in numbered if op.kind == "rename"]
     found: dict[str, Mark] = {}
     for number, op in numbered:
-        absent = op.kind == ("add" if side == "before" else "remove") and _is_item(op, items)
-        if op.concern == "recipe" or absent:
+        if op.concern == "recipe" or _is_elsewhere(op, items, side):
             continue
-        told = list(_items(items, op, side))
-        for address, kind in told or [(WHOLE, "changed")]:
+        stem = _stem_on(side, op, renames)
+        for address, kind in list(_items(items, op, stem, side)) or [(WHOLE, "changed")]:
             before = found.get(address, Mark(kind))
-            kind = before.kind if before.kind != "changed" else kind
-            found[address] = replace(before, kind=kind, numbers=(*before.numbers, number))
+            found[address] = Mark(kind if kind == before.kind else "changed", (*before.numbers, number))
     return found
 
 
-def _is_item(op: Operation, items: dict[str, Box | Frame]) -> bool:
-    """Whether what the other side has is an item of its own, and not a setting of one: its parent is a frame."""
+def _is_elsewhere(op: Operation, items: dict[str, Box | Frame], side: Side) -> bool:
+    """Whether what is added or removed is an item of the other side, and not a setting of one that both have."""
+    if op.kind != ("add" if side == "before" else "remove") or op.path in FACTS:
+        return False
     parent = _stem(op.path).rpartition(".")[0]
-    return any(isinstance(item, Frame) and item.path == parent for item in items.values())
+    return not parent or any(isinstance(item, Frame) and item.path == parent for item in items.values())
 
 
 def _stem(path: str) -> str:
@@ -48,22 +50,38 @@ def _stem(path: str) -> str:
     return f"{match[1]}{match[3]}" if match else path
 
 
-def _items(items: dict[str, Box | Frame], op: Operation, side: Side) -> Iterator[tuple[str, str]]:
+def _renamed(op: Operation) -> str:
+    parent = _stem(op.path).rpartition(".")[0]
+    return f"{parent}.{op.new}" if parent else str(op.new)
+
+
+def _stem_on(side: Side, op: Operation, renames: list[tuple[str, str]]) -> str:
+    """The path of an operation, its layers left out, as this side calls it; paths are those of the new model."""
+    stem = _stem(op.path)
+    if op.kind == "rename":
+        return _renamed(op) if side == "after" else stem
+    for old, new in renames if side == "before" else ():
+        if _holds(new, stem):
+            return old + stem.removeprefix(new)
+    return stem
+
+
+def _items(items: dict[str, Box | Frame], op: Operation, stem: str, side: Side) -> Iterator[tuple[str, str]]:
     """Addresses with what is said of each: added, removed or changed."""
-    if op.absolute or not any(_holds(item.path, _stem(op.path)) for item in items.values()):
-        name = op.path.partition(".")[0]
+    name = stem.partition(".")[0]
+    if op.absolute:
         yield from ((address, "changed") for address, item in items.items() if item.definition == name)
-        if not op.absolute and name == "head":
-            yield from ((address, "changed") for address in _heads(items))
         return
-    stem = _renamed(_stem(op.path), op, side)
-    chosen = _chosen(items, op.path)
+    if not any(_holds(item.path, stem) for item in items.values()):
+        yield from ((address, "changed") for address in (_heads(items) if name == "head" else ()))
+        return
+    chosen = _chosen(items, op.path, stem)
     if stem.split(".")[1:2] == ["wiring"]:
-        yield from _wired(items, stem.split(".")[0], chosen)
+        yield from _wired(items, name, chosen)
         return
     best = max(len(item.path) for item in items.values() if _holds(item.path, stem))
     exact = any(item.path == stem for item in items.values())
-    kind = {"add": "added", "remove": "removed"}.get(op.kind, "changed") if exact else "changed"
+    kind = _KINDS.get((op.kind, side), "changed") if exact else "changed"
     for address, item in items.items():
         held = len(item.path) == best and _holds(item.path, stem) and _meets(items, address, chosen)
         if held and (isinstance(item, Box) or _is_meant(items, address, bool(chosen) or not exact)):
@@ -72,12 +90,6 @@ def _items(items: dict[str, Box | Frame], op: Operation, side: Side) -> Iterator
 
 def _holds(path: str, stem: str) -> bool:
     return bool(path) and (stem == path or stem.startswith(f"{path}."))
-
-
-def _renamed(stem: str, op: Operation, side: Side) -> str:
-    if op.kind == "rename" and side == "after" and op.new:
-        return f"{stem.rpartition('.')[0]}.{op.new}".lstrip(".")
-    return stem
 
 
 def _heads(items: dict[str, Box | Frame]) -> list[str]:
@@ -112,12 +124,13 @@ def _is_meant(items: dict[str, Box | Frame], address: str, inner: bool) -> bool:
 # --- layers ------------------------------------------------------------------------------
 
 
-def _chosen(items: dict[str, Box | Frame], path: str) -> frozenset[int] | None:
+def _chosen(items: dict[str, Box | Frame], path: str, stem: str) -> frozenset[int] | None:
     """The layers that a path picks; None where it picks none."""
     match = _PATH.fullmatch(path)
     if match is None:
         return None
-    numbers = [i for item in items.values() if isinstance(item, Frame) and item.path == match[1] for i in item.layers]
+    stack = stem.removesuffix(match[3])
+    numbers = [i for item in items.values() if isinstance(item, Frame) and item.path == stack for i in item.layers]
     return selected(match[2], max(numbers, default=-1) + 1)
 
 

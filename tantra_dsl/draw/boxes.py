@@ -81,7 +81,9 @@ class Boxes:
         """What a batch holds under a name."""
         spec: InputSpec = node.attr("spec")
         limit = f", below {spec.limit:,}" if spec.limit is not None else ""
-        return Box(node.id, "input", str(node.attr("name")), (f"{type_text(node.type)}{limit}",), "", spec.kind)
+        return Box(
+            node.id, "input", str(node.attr("name")), (f"{type_text(node.type)}{limit}",), str(node.attr("name"))
+        )
 
     def box(self, node: Node) -> Box:
         """The box of a node that is no input and has nothing drawn inside."""

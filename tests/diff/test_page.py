@@ -19,7 +19,7 @@ from tantra_dsl.cli import main
 from tantra_dsl.diff import Diff, diff
 from tantra_dsl.diff.operations import place
 from tantra_dsl.diff.page import page
-from tantra_dsl.diff.page_marks import WHOLE, marks, selected
+from tantra_dsl.diff.page_marks import WHOLE, Side, marks, selected
 from tantra_dsl.diff.which import which
 from tantra_dsl.diff.wording import HEADINGS
 from tantra_dsl.draw import picture
@@ -28,6 +28,7 @@ from tests.diff.conftest import SMALL, edited
 from tests.diff.random_specs import Model, Spelling, changed, changes, models, text
 from tests.draw.test_commands import assert_self_contained
 
+SIDES: tuple[Side, Side] = ("before", "after")
 ROOT = Path(__file__).resolve().parents[2]
 MORE = edited(("    ffn {", "    second: attention { heads: 2, mask: causal }\n    ffn {"))
 
@@ -180,6 +181,15 @@ def test_a_renamed_label_is_marked_under_both_names() -> None:
     before, after = marked(SMALL, edited(("    attention {", "    attn: attention {")))
     assert set(before) == {"layers/attention"}
     assert set(after) == {"layers/attn"}
+
+
+def test_what_changes_in_a_renamed_stack_is_marked_on_both_sides() -> None:
+    found, *sides = pair("gpt2", "bert_base")
+    numbered = list(enumerate(found.operations, 1))
+    (mask,) = [number for number, op in numbered if op.path.endswith(".attention.mask")]
+    before, after = (marks(picture(spec.graph()), numbered, side) for spec, side in zip(sides, SIDES, strict=True))
+    assert mask in before["layers/attention"].numbers
+    assert mask in after["encoded/attention"].numbers
 
 
 def test_recipes_are_not_drawn() -> None:

@@ -65,7 +65,11 @@ def test_every_weight_is_drawn_once_for_each_kind_of_layer(spec: str) -> None:
 
 
 def holding(items: dict[str, Box | Frame], weight: str) -> list[tuple[str, Box]]:
-    found = [(address, item) for address, item in items.items() if isinstance(item, Box) and item.path]
+    found = [
+        (address, item)
+        for address, item in items.items()
+        if isinstance(item, Box) and item.path and item.kind != "input"
+    ]
     return [(address, box) for address, box in found if f"{weight}.".startswith(f"{box.path}.")]
 
 
