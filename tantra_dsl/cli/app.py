@@ -184,18 +184,24 @@ def show_spec(
     mask: Annotated[
         bool, typer.Option("--mask", help="Draw the attention masks and the tiles that kernels visit.")
     ] = False,
+    positions: Annotated[bool, typer.Option("--positions", help="Draw the positional encodings.")] = False,
     form: Annotated[
         Drawing | None, typer.Option("--format", help="Draw the model: a diagram, a page, or Graphviz text.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to draw; with --mask, a .svg or .png."),
+        typer.Option("--output", "-o", metavar="FILE", help="Where to draw: a .svg, or for masks a .png."),
     ] = None,
 ) -> int:
     """Show layers, shapes, parameters, FLOPs, KV bytes and memory; or draw the model."""
     if form is not None:
-        return _draw(spec, sets, form, output, seq, batch, other="--json" * json or "--mask" * mask)
+        return _draw(spec, sets, form, output, seq, batch, other="--json" * json or "--mask" * mask or "--positions" * positions)
     import tantra_dsl
+
+    if positions:
+        from tantra_dsl.cli.positions import draw_positions
+
+        return draw_positions(spec, sets or (), seq, output)
 
     if mask or output is not None:
         from tantra_dsl.cli.masks import draw_masks
