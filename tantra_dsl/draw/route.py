@@ -26,6 +26,7 @@ _PORTS: Final = 16.0
 _CLEAR: Final = 3.0
 _ASIDE: Final = 20.0
 _CORNER: Final = 4.0
+_INSET: Final = 12.0
 
 
 @dataclass
@@ -235,10 +236,12 @@ class _Router:
         room = size.left + size.right - 2 * _CORNER
         apart = min(_PORTS, room / (len(tops) - 1))
         low, high = at - size.left + _CORNER, at + size.right - _CORNER
-        wishes = [min(max(way.last, low), high) for way in tops]
+        wishes = [x if low <= x <= high else min(max(x, low + _INSET), high - _INSET) for x in (w.last for w in tops)]
         places = spread(wishes, [1.0] * len(tops), [0.0, *[apart] * (len(tops) - 1)])
-        over = max(0.0, places[-1] - high) or min(0.0, places[0] - low)
-        return [round_half(place - over) for place in places]
+        for place in range(len(places)):
+            places[place] = max(places[place], low + apart * place)
+            places[-1 - place] = min(places[-1 - place], high - apart * place)
+        return [round_half(place) for place in places]
 
     # --- tracks and heights --------------------------------------------------------------
 

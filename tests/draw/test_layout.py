@@ -83,7 +83,13 @@ def item_of(draw: st.DrawFn, id: str, depth: int) -> Box | Frame:
 @given(flows())
 @settings(max_examples=150, deadline=None)
 def test_any_flow(flow: Flow) -> None:
-    geometry.check(laid_out(Picture("any", "", flow)))
+    laid = laid_out(Picture("any", "", flow))
+    geometry.boxes_are_apart(laid)
+    geometry.frames_hold_what_is_theirs(laid)
+    geometry.texts_fit(laid)
+    geometry.lines_go_around_boxes(laid)
+    geometry.streams_go_on(laid)
+    geometry.everything_is_on_the_page(laid)
 
 
 def test_a_residual_goes_around_and_the_stream_is_straight() -> None:
