@@ -209,7 +209,7 @@ def scalar(expr: tree.Expr, scope: Scope, context: Context) -> Result:
 def _name(expr: tree.Name, scope: Scope, context: Context) -> Result:
     local = _program_local(expr.id, scope)
     if local is not None:
-        return _of_thunk(local, context)
+        return _of_thunk(local, context, expr.span)
     if expr.id == "s" and context.kind == "score":
         return context.score
     if expr.id == "heads" and context.heads is not None and context.kind in ("mask", "score"):
@@ -218,7 +218,7 @@ def _name(expr: tree.Name, scope: Scope, context: Context) -> Result:
         return Var(expr.id)
     thunk = evaluate.find(expr.id, scope, context.frame)
     if thunk is not None:
-        return _of_thunk(thunk, context)
+        return _of_thunk(thunk, context, expr.span)
     if expr.id in context.frame.session.fields:
         return _bare_field(expr, context)
     if expr.id == "dim" and context.frame.dim is not None:
@@ -245,10 +245,11 @@ class ProgramScope(Scope):
     __slots__ = ()
 
 
-def _of_thunk(thunk: Thunk, context: Context) -> Result:
+def _of_thunk(thunk: Thunk, context: Context, asked: Span | None = None) -> Result:
+    """The program of a thunk, which was ``asked`` for there."""
     thunk.touch()
     if thunk.known or thunk.expr is None:
-        return _of_value(thunk.peek(), thunk.span, context)
+        return _of_value(thunk.peek(), thunk.span if asked is None else asked, context)
     if (
         thunk.check is not None
         or thunk.whole

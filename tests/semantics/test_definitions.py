@@ -99,3 +99,15 @@ def test_paths_that_people_try_are_answered_with_what_works() -> None:
     by_index = "layers are set together, by their index where they differ: `if i == 0 then ...`"
     assert helps("layers[0].attention.heads: 2") == [by_index]
     assert helps("layers.1.attention.heads: 2") == ["references count layers in brackets: `layers[1]`"]
+
+
+def test_a_mask_or_score_without_its_values_is_told_where_it_is_used() -> None:
+    for use, needs in {
+        "mask: window": "mask window needs `w`",
+        "mask: causal and window": "mask window needs `w`",
+        "mask: causal, score: alibi then softcap": "score softcap needs `c`",
+    }.items():
+        text = written().replace("mask: causal", use)
+        (first, *_) = tantra_dsl.loads(text).check()
+        assert first.title == needs
+        assert text[first.span.start : first.span.end] == needs.split()[1]
