@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeGuard
 
-from tantra_dsl.draw.cards import NARROWEST, PAD, PILLS, STRETCHED, WIDEST, Card, card, head
+from tantra_dsl.draw.cards import NARROWEST, STRETCHED, WIDEST, Card, card, head
 from tantra_dsl.draw.picture import Box, Flow, Frame, Picture, walk
 from tantra_dsl.draw.placed import Laid, Line, Placed
 from tantra_dsl.draw.route import routed
@@ -137,6 +137,3 @@ def _stretched(line: Line, more: float) -> Line:
     moved = line.moved(more, 0)
     at_border = line.points[0][0] == 0 and line.points[0][1] == line.points[1][1]
     return replace(moved, points=(line.points[0], *moved.points[1:])) if at_border else moved
-
-
-__all__ = ["PAD", "PILLS", "laid_out"]

@@ -16,6 +16,7 @@ from tantra_dsl.draw.measure import text_width
 from tantra_dsl.draw.picture import OUT, Box, Edge, Flow
 from tantra_dsl.draw.placed import Line, Point
 from tantra_dsl.draw.rows import Extent, Grid, round_half, spread
+from tantra_dsl.draw.tracks import Piece, assigned
 
 _GAP: Final = 18.0
 _TRACK: Final = 9.0
@@ -46,28 +47,6 @@ class Routes:
 
 
 @dataclass(eq=False)
-class _Piece:
-    """A sideways piece in the gap below a row, on a track; pieces with one ``key`` or one ``goal`` may lie together.
-
-    ``ups`` and ``downs``: where it is joined from above and from below.
-    """
-
-    key: str
-    goal: str
-    gap: int
-    start: float
-    end: float
-    ups: tuple[float, ...]
-    downs: tuple[float, ...]
-    track: int = 0
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """Its left and its right end."""
-        return min(self.start, self.end), max(self.start, self.end)
-
-
-@dataclass(eq=False)
 class _Way:
     """An edge on its way: where it starts, and each gap that it goes through with where it leaves it.
 
@@ -78,7 +57,7 @@ class _Way:
     start: float
     hops: list[tuple[int, float]]
     end: str
-    pieces: list[_Piece] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
     @property
     def last(self) -> float:
@@ -246,19 +225,19 @@ class _Router:
     # --- tracks and heights --------------------------------------------------------------
 
     def _set_tracks(self) -> None:
-        gaps: dict[int, list[_Piece]] = {}
+        gaps: dict[int, list[Piece]] = {}
         self.tracks: dict[int, int] = {}
         for number, way in enumerate(self.ways):
             at = way.start
             for place, (gap, next) in enumerate(way.hops):
                 key = way.edge.source if place == 0 else f"~{number}"
-                piece = _Piece(key, self._goal(way, place), gap, at, next, *self._joined(way, place, at, next))
+                piece = Piece(key, self._goal(way, place), gap, at, next, *self._joined(way, place, at, next))
                 way.pieces.append(piece)
                 if at != next:
                     gaps.setdefault(gap, []).append(piece)
                 at = next
         for gap, pieces in gaps.items():
-            self.tracks[gap] = _assigned(pieces)
+            self.tracks[gap] = assigned(pieces)
 
     def _goal(self, way: _Way, place: int) -> str:
         """Where a piece comes together with others: in what has one place to enter, in the last gap before it."""
@@ -288,7 +267,7 @@ class _Router:
         count = self.tracks.get(row, 0)
         return max(_GAP, _BEFORE + _TRACK * (count - 1) + _AFTER) if count else _GAP
 
-    def _track_height(self, piece: _Piece) -> float:
+    def _track_height(self, piece: Piece) -> float:
         return self.bottoms[piece.gap] + _BEFORE + _TRACK * piece.track
 
     def _top(self, id: str) -> float:
@@ -376,37 +355,6 @@ def _apart(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def label_width(label: str) -> float:
     """Width of the plate that a label stands on; none for none."""
     return text_width(label, LINE) + 12 if label else 0.0
-
-
-def _assigned(pieces: list[_Piece]) -> int:
-    """Gives each piece a track so that no two lines lie on each other; how many tracks there are.
-
-    A piece that comes down where another goes down must be above it (Hashimoto and Stevens 1971).
-    """
-    waiting = list(pieces)
-    done: list[_Piece] = []
-    while waiting:
-        free = [p for p in waiting if not any(_must_precede(o, p) for o in waiting if o is not p)]
-        piece = min(free or waiting, key=lambda p: (abs(p.end - p.start), p.span))
-        waiting.remove(piece)
-        least = max((o.track + 1 for o in done if _must_precede(o, piece)), default=0)
-        while any(o.track == least and not _together(o, piece) and _overlap(o, piece) for o in done):
-            least += 1
-        piece.track = least
-        done.append(piece)
-    return 1 + max(piece.track for piece in pieces)
-
-
-def _must_precede(upper: _Piece, lower: _Piece) -> bool:
-    return not _together(upper, lower) and any(abs(up - down) < 2 for up in upper.ups for down in lower.downs)
-
-
-def _together(one: _Piece, other: _Piece) -> bool:
-    return one.key == other.key or (one.goal == other.goal != "")
-
-
-def _overlap(one: _Piece, other: _Piece) -> bool:
-    return one.span[0] <= other.span[1] + 2 and other.span[0] <= one.span[1] + 2
 
 
 def _clean(points: list[Point]) -> tuple[Point, ...]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape
 
 from tantra_dsl.draw.cards import LINE, PAD, PILLS, TITLE
 from tantra_dsl.draw.colours import STYLE
 from tantra_dsl.draw.measure import text_width
-from tantra_dsl.draw.picture import Box, Frame, Picture
+from tantra_dsl.draw.picture import Frame, Picture
 from tantra_dsl.draw.place import laid_out
 from tantra_dsl.draw.placed import Laid, Line, Placed, Point
 from tantra_dsl.draw.route import label_width
@@ -220,11 +220,3 @@ def _p(point: Point) -> str:
 def _text(said: str) -> str:
     """Text that XML may hold: markup escaped, control characters left out."""
     return escape("".join(c for c in said if c >= " " and not 0xD800 <= ord(c) <= 0xDFFF and c not in "\ufffe\uffff"))
-
-
-def attribute(said: str) -> str:
-    """Text as an attribute's value, in quotes."""
-    return quoteattr("".join(c for c in said if c >= " "))
-
-
-__all__ = ["Box", "Mark", "SIGNS", "attribute", "description", "svg"]
