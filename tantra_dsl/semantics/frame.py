@@ -190,9 +190,9 @@ class Frame:
         return f" in {self.path}" if self.path else ""
 
     def user_span(self, span: Span) -> Span:
-        """``span``, or where a standard definition that holds it was called from."""
+        """``span``, or where a standard definition that holds it was called from; for what nobody wrote, too."""
         frame: Frame | None = self
-        while frame is not None and id(span.source) in self.session.library:
+        while frame is not None and (span == NOWHERE or id(span.source) in self.session.library):
             span, frame = frame.call_site, frame.parent
         return span
 
