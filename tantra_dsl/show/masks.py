@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
 from tantra_dsl.graph.model import Graph, Node
@@ -16,6 +15,7 @@ from tantra_dsl.masks.fields import with_aux
 from tantra_dsl.scalars.count import Count, allowed_pairs
 from tantra_dsl.scalars.evaluate import Value
 from tantra_dsl.scalars.ir import Program
+from tantra_dsl.show.svg import document, label
 
 KERNEL_TILE: Final = 128
 _MOST_TILES: Final = 48
@@ -119,19 +119,13 @@ def draw_svg(views: list[MaskView]) -> str:
     top, width = 8, 560
     for view in views:
         side = view.across * _CELL
-        parts.append(_label(12, top + 14, f"mask {view.text}", 14))
+        parts.append(label(12, top + 14, f"mask {view.text}", 14))
         parts.append(f'<rect x="12" y="{top + 26}" width="{side}" height="{side}" fill="#f4f5f7"/>')
         for (row, column), cover in sorted(view.tiles.items()):
             x, y = 12 + column * _CELL, top + 26 + row * _CELL
             parts.append(f'<rect x="{x}" y="{y}" width="{_CELL - 1}" height="{_CELL - 1}" fill="{_COLORS[cover]}"/>')
         notes = [view.summary(), *([view.example] if view.example else []), *view.plan.reasons]
-        parts += [_label(12, top + 26 + side + 18 + 16 * number, note, 12) for number, note in enumerate(notes)]
+        parts += [label(12, top + 26 + side + 18 + 16 * number, note, 12) for number, note in enumerate(notes)]
         width = max(width, side + 24, 24 + 7 * max(map(len, [*notes, view.text])))
         top += 26 + side + 18 + 16 * len(notes) + 16
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top}" viewBox="0 0 {width} {top}">'
-    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>', *parts, "</svg>", ""])
-
-
-def _label(x: int, y: int, text: str, size: int) -> str:
-    font = f'font-family="ui-monospace, monospace" font-size="{size}" fill="#1a1a1a"'
-    return f'<text x="{x}" y="{y}" {font}>{escape(text)}</text>'
+    return document(parts, width, top)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Final
 
 from tantra_dsl.graph.model import Body, Graph, Node
@@ -15,6 +14,7 @@ from tantra_dsl.scalars.facts import additive_bias
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Scalar
 from tantra_dsl.scalars.walk import captures_of
+from tantra_dsl.show.svg import document, label
 
 _DEFAULT_LENGTH: Final = 4096
 _ROWS: Final = 24
@@ -72,7 +72,9 @@ def _rotation(node: Node, length: int) -> PositionView:
     angles = [float(evaluate(program.body, {"j": j})) for j in range(width // 2)]
     values = _grid(length, width // 2, lambda p, j: math.cos(p * angles[j]))
     turning = [angle for angle in angles if angle]
-    notes = [f"one turn in {_positions(2 * math.pi / max(turning))} to {_positions(2 * math.pi / min(turning))} positions"]
+    notes = [
+        f"one turn in {_positions(2 * math.pi / max(turning))} to {_positions(2 * math.pi / min(turning))} positions"
+    ]
     slow = sum(abs(angle) * length < 2 * math.pi for angle in angles)
     notes.append(f"{slow} of {len(angles)} pairs make no whole turn in {length:,} positions")
     title = f"turned (rope): cosine of p times {_shown(format_scalar(program.body))}"
@@ -121,7 +123,7 @@ def _spread(count: int, most: int) -> list[int]:
 # --- drawing -----------------------------------------------------------------------------
 
 
-def draw_positions_text(view: PositionView) -> str:
+def draw_positionslabel(view: PositionView) -> str:
     """The encoding in characters, darker for larger values."""
     low, high = _range(view)
     rows = ["".join(_INKS[round(9 * _share(value, low, high))] for value in row) for row in view.values]
@@ -134,7 +136,7 @@ def draw_positions_svg(views: Sequence[PositionView]) -> str:
     top, width = 8, 480
     wide, tall = _CELL
     for view in views:
-        parts.append(_text(12, top + 14, view.title, 14))
+        parts.append(label(12, top + 14, view.title, 14))
         low, high = _range(view)
         for row, values in enumerate(view.values):
             for column, value in enumerate(values):
@@ -142,12 +144,11 @@ def draw_positions_svg(views: Sequence[PositionView]) -> str:
                 parts.append(f'<rect {place} width="{wide}" height="{tall}" fill="{_color(value, low, high)}"/>')
         below = top + 26 + len(view.values) * tall
         notes = _notes(view)
-        parts += [_text(12, below + 18 + 16 * number, note, 12) for number, note in enumerate(notes)]
+        parts += [label(12, below + 18 + 16 * number, note, 12) for number, note in enumerate(notes)]
         longest = max(map(len, [*notes, view.title]))
         width = max(width, 24 + wide * max(map(len, view.values), default=0), 24 + 9 * longest)
         top = below + 18 + 16 * len(notes) + 16
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{top}" viewBox="0 0 {width} {top}">'
-    return "\n".join([head, '<rect width="100%" height="100%" fill="#ffffff"/>', *parts, "</svg>", ""])
+    return document(parts, width, top)
 
 
 def _notes(view: PositionView) -> list[str]:
@@ -171,8 +172,3 @@ def _color(value: float, low: float, high: float) -> str:
     share = value / (max(abs(low), abs(high)) or 1.0)
     ink = (0x1F, 0x5A, 0xA8) if share < 0 else (0xC7, 0x5B, 0x12)
     return "#" + "".join(f"{round(255 + (part - 255) * abs(share)):02x}" for part in ink)
-
-
-def _text(x: int, y: int, text: str, size: int) -> str:
-    font = f'font-family="ui-monospace, monospace" font-size="{size}" fill="#1a1a1a"'
-    return f'<text x="{x}" y="{y}" {font}>{escape(text)}</text>'
