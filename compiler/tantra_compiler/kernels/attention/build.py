@@ -43,6 +43,7 @@ KERNELS: dict[KernelName, Any] = {
     "query_gradient": backward.query_gradient_kernel,
     "decode": decode.decode_kernel,
 }
+FEW = 64
 GRADIENTS: tuple[KernelName, ...] = ("key_gradient", "query_gradient")
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -86,8 +87,14 @@ class Built:
     failure: str = ""
 
     def fits(self, target: str) -> bool:
-        """Whether it runs on the target without spilling."""
-        return not self.failure and self.taken.spills == 0 and self.taken.shared <= shared_memory(target)
+        """Whether it runs on the target without spilling.
+
+        Gradients for float32 heads wider than 128 may spill ``FEW`` bytes: their operands lie in registers, as there
+        are no tensor cores for float32, and no tile is smaller. They are right, and hardly slower for that.
+        """
+        wide = self.choice.dtype == "fp32" and self.choice.width > 128 and self.choice.kernel in GRADIENTS
+        spills = self.taken.spills <= (FEW if wide else 0)
+        return not self.failure and spills and self.taken.shared <= shared_memory(target)
 
 
 def choices(target: str) -> list[Choice]:
@@ -150,7 +157,7 @@ def build_all(target: str, chosen: Iterable[Choice] | None = None, processes: in
 
 def table(target: str, rows: Sequence[Built]) -> str:
     """The results in Markdown."""
-    kept = sum(row.fits(target) for row in rows)
+    kept = sum(row.fits(target) and not row.taken.spills for row in rows)
     lines = [
         f"# Attention kernels on {target}",
         "",

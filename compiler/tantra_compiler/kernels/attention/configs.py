@@ -48,7 +48,7 @@ sm_80  key_gradient   64   64x128x8x2  32x64x4x2   32x64x4x2   32x64x8x2
 sm_80  key_gradient   96   32x128x8x2  32x128x8x2  32x128x8x2  32x64x8x2
 sm_80  key_gradient   128  64x64x8x2   32x32x4x1   32x32x4x1   32x32x8x1
 sm_80  key_gradient   144  16x32x4x1   16x64x8x1   16x64x8x1   16x16x8x1
-sm_80  key_gradient   160  16x32x4x1   16x32x4x1   16x64x8x1   16x64x8x1
+sm_80  key_gradient   160  16x32x4x1   16x32x4x1   16x64x8x1   16x16x8x1
 sm_80  key_gradient   192  32x32x8x1   32x32x8x1   32x32x8x1   32x32x8x1
 sm_80  key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1   32x32x8x1
 sm_80  query_gradient 64   128x64x8x2  128x64x8x2  128x64x8x2  128x32x8x2
@@ -58,7 +58,7 @@ sm_80  query_gradient 160  64x32x8x2   32x16x4x1   32x16x4x1   32x16x4x1
 sm_80  query_gradient 192  32x16x4x1   32x16x4x1   32x16x4x1   32x16x4x1
 sm_80  query_gradient 256  32x32x8x1   32x16x4x1   32x16x4x1   32x16x4x1
 sm_80  table_gradient 64   64x32x8x1
-sm_80  table_gradient 128  64x32x8x2
+sm_80  table_gradient 128  32x32x8x1
 sm_80  table_gradient 192  16x32x8x1
 sm_80  table_gradient 256  32x32x4x1
 sm_80  decode         64   16x64x4x2
@@ -116,15 +116,15 @@ sm_100 table_gradient 256  32x32x4x1
 sm_100 decode         64   16x64x4x2
 sm_100 decode         128  16x64x4x2
 sm_100 decode         256  16x32x4x2
-gfx942 forward        64   128x64x4x2  128x64x4x2  128x64x4x2  128x64x4x2
-gfx942 forward        96   128x64x8x2  64x64x4x2   64x64x4x2   64x64x4x2
-gfx942 forward        128  64x64x4x2   64x64x4x2   64x64x4x2   64x64x4x2
-gfx942 forward        160  128x32x8x2  64x64x4x2   64x64x4x2   64x64x4x2
+gfx942 forward        64   128x64x4x2  128x64x4x2  128x64x4x2  64x64x4x2
+gfx942 forward        96   128x64x8x2  64x64x4x2   64x64x4x2   64x32x4x2
+gfx942 forward        128  64x64x4x2   64x64x4x2   64x64x4x2   64x32x4x2
+gfx942 forward        160  128x32x8x2  64x64x4x2   64x64x4x2   64x32x4x2
 gfx942 forward        192  128x32x8x2  64x64x4x2   64x32x4x2   64x32x4x2
 gfx942 forward        256  64x32x4x2   64x32x4x2   64x32x4x2   64x32x4x2
 gfx942 key_gradient   64   64x64x4x2   32x64x4x2   32x64x4x2   32x64x4x2
 gfx942 key_gradient   96   32x64x8x1   32x32x4x1   32x32x4x1   32x32x4x1
-gfx942 key_gradient   128  32x64x8x1   32x64x8x1   32x64x8x1   32x64x8x1
+gfx942 key_gradient   128  32x64x8x1   32x32x4x1   32x64x8x1   32x32x4x1
 gfx942 key_gradient   144  32x32x4x1   32x32x4x1   32x32x4x1   32x32x4x1
 gfx942 key_gradient   160  32x32x4x1   32x32x4x1   32x32x4x1   32x32x4x1
 gfx942 key_gradient   192  32x32x4x1   32x32x4x1   32x32x4x1   32x32x4x1
@@ -157,7 +157,7 @@ sm_80  table_gradient 128  32x32x8x1
 sm_80  table_gradient 256  16x16x8x1
 sm_80  decode         64   16x32x4x1
 sm_80  decode         128  16x16x4x1
-sm_80  decode         256  16x16x4x1
+sm_80  decode         256  16x16x8x1
 sm_90  forward        64   32x32x4x1   32x32x4x1   32x32x4x1   32x16x4x1
 sm_90  forward        128  32x16x4x1
 sm_90  forward        256  16x16x8x1
@@ -172,7 +172,7 @@ sm_90  table_gradient 128  32x32x8x1
 sm_90  table_gradient 256  16x16x8x1
 sm_90  decode         64   16x32x4x1
 sm_90  decode         128  16x16x4x1
-sm_90  decode         256  16x16x4x1
+sm_90  decode         256  16x16x8x1
 sm_100 forward        64   32x32x4x1   32x32x4x1   32x32x4x1   32x16x4x1
 sm_100 forward        128  32x16x4x1
 sm_100 forward        256  16x16x8x1
@@ -187,15 +187,15 @@ sm_100 table_gradient 128  32x32x8x1
 sm_100 table_gradient 256  16x16x8x1
 sm_100 decode         64   16x32x4x1
 sm_100 decode         128  16x16x4x1
-sm_100 decode         256  16x16x4x1
+sm_100 decode         256  16x16x8x1
 gfx942 forward        64   32x32x4x1   32x32x4x1   32x32x4x1   32x16x4x1
 gfx942 forward        128  32x16x4x1
 gfx942 forward        256  16x16x8x1
-gfx942 key_gradient   64   32x32x8x1
+gfx942 key_gradient   64   16x16x8x1
 gfx942 key_gradient   128  16x16x8x1
 gfx942 key_gradient   256  16x16x8x1
 gfx942 query_gradient 64   32x32x8x1
-gfx942 query_gradient 128  32x32x8x1
+gfx942 query_gradient 128  16x16x8x1
 gfx942 query_gradient 256  16x16x8x1
 gfx942 table_gradient 64   16x16x8x1
 gfx942 table_gradient 128  16x16x8x1
