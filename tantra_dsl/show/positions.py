@@ -123,7 +123,7 @@ def _spread(count: int, most: int) -> list[int]:
 # --- drawing -----------------------------------------------------------------------------
 
 
-def draw_positionslabel(view: PositionView) -> str:
+def draw_positions_text(view: PositionView) -> str:
     """The encoding in characters, darker for larger values."""
     low, high = _range(view)
     rows = ["".join(_INKS[round(9 * _share(value, low, high))] for value in row) for row in view.values]
