@@ -48,7 +48,7 @@ sm_80  key_gradient   64   64x128x8x2  32x64x4x2   32x64x4x2   32x64x8x2
 sm_80  key_gradient   96   32x128x8x2  32x128x8x2  32x128x8x2  32x64x8x2
 sm_80  key_gradient   128  64x64x8x2   32x32x4x1   32x32x4x1   32x32x8x1
 sm_80  key_gradient   144  16x32x4x1   16x64x8x1   16x64x8x1   16x16x8x1
-sm_80  key_gradient   160  16x32x4x1   16x32x4x1   16x64x8x1   16x16x8x1
+sm_80  key_gradient   160  16x32x4x1   16x32x4x1   16x16x8x1   16x16x8x1
 sm_80  key_gradient   192  32x32x8x1   32x32x8x1   32x32x8x1   32x32x8x1
 sm_80  key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1   32x32x8x1
 sm_80  query_gradient 64   128x64x8x2  128x64x8x2  128x64x8x2  128x32x8x2
