@@ -195,7 +195,8 @@ def show_spec(
 ) -> int:
     """Show layers, shapes, parameters, FLOPs, KV bytes and memory; or draw the model."""
     if form is not None:
-        return _draw(spec, sets, form, output, seq, batch, other="--json" * json or "--mask" * mask or "--positions" * positions)
+        other = "--json" * json or "--mask" * mask or "--positions" * positions
+        return _draw(spec, sets, form, output, seq, batch, other)
     import tantra_dsl
 
     if positions:

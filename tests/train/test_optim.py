@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from tantra_dsl.graph.model import Body, BodyRef, Graph, InputSpec, Node, Ref
+from tantra_dsl.graph.roles import WeightRole, weight_roles
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.semantics.recipe import OptimizerChoice
 from tantra_dsl.train.optim import make_optimizers
-from tantra_dsl.graph.roles import WeightRole, weight_roles
 
 NONE = TensorType(())
 
