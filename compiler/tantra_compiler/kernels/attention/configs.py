@@ -96,14 +96,14 @@ sm_100 forward        128  128x128x8x2 64x64x4x2   64x32x8x2   128x32x8x2
 sm_100 forward        160  128x64x8x2  128x64x8x2  128x32x8x2  64x16x4x1
 sm_100 forward        192  128x64x8x2  128x32x8x2  128x32x8x2  64x16x4x1
 sm_100 forward        256  128x32x8x2  64x32x8x2   128x32x8x2  32x16x4x1
-sm_100 key_gradient   64   32x128x8x2  64x128x8x2  32x64x4x2   32x128x8x2
+sm_100 key_gradient   64   32x128x8x2  32x64x8x2   32x64x4x2   32x128x8x2
 sm_100 key_gradient   96   64x128x8x2  32x128x8x2  32x64x8x2   32x64x8x2
-sm_100 key_gradient   128  64x128x8x2  32x128x8x2  32x128x8x2  32x32x8x1
+sm_100 key_gradient   128  64x128x8x2  32x64x8x2   32x128x8x2  32x32x8x1
 sm_100 key_gradient   144  32x128x8x2  32x64x8x2   32x64x8x2   16x16x8x1
 sm_100 key_gradient   160  32x128x8x2  32x64x8x2   32x64x8x2   16x16x8x1
 sm_100 key_gradient   192  32x64x8x1   32x32x8x1   32x32x8x1   32x32x8x1
 sm_100 key_gradient   256  32x32x8x1   32x32x8x1   32x32x8x1   32x32x8x1
-sm_100 query_gradient 64   128x128x8x2 64x64x8x2   64x64x8x2   128x32x8x2
+sm_100 query_gradient 64   128x128x8x2 64x64x8x2   64x32x4x2   128x32x8x2
 sm_100 query_gradient 96   64x64x8x2   64x64x8x2   64x32x4x2   128x32x8x2
 sm_100 query_gradient 128  64x64x4x2   64x64x8x2   64x32x4x2   128x32x8x2
 sm_100 query_gradient 160  128x32x8x2  128x32x8x2  128x32x8x2  128x32x8x2
@@ -173,7 +173,7 @@ sm_90  table_gradient 256  16x16x8x1
 sm_90  decode         64   16x32x4x1
 sm_90  decode         128  16x16x4x1
 sm_90  decode         256  16x16x8x1
-sm_100 forward        64   32x32x4x1   32x32x4x1   32x32x4x1   32x16x4x1
+sm_100 forward        64   32x32x4x1   32x32x4x1   32x32x4x1   32x32x8x1
 sm_100 forward        128  32x16x4x1
 sm_100 forward        256  16x16x8x1
 sm_100 key_gradient   64   32x32x8x1
