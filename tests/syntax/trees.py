@@ -142,7 +142,7 @@ def members_of(exprs, nested):
         st.builds(Let, names, exprs),
         st.builds(Share, names, exprs),
         st.builds(Input, names, exprs),
-        st.builds(Assign, several(names), exprs),
+        st.builds(Assign, st.lists(names, min_size=1, max_size=3, unique=True).map(tuple), exprs),
         st.builds(Return, several(exprs)),
         st.builds(Expect, exprs),
         st.builds(Remove, paths()),
@@ -164,6 +164,8 @@ def place(member):
     """What may come only once in a body."""
     if isinstance(member, Entry):
         return "key", member.path
+    if isinstance(member, Return):
+        return "return"
     name = getattr(member, "name", None)
     return ("name", name) if name else ("free", id(member))
 
