@@ -15,12 +15,12 @@ from tantra_dsl.masks.fields import with_aux
 from tantra_dsl.scalars.count import Count, allowed_pairs
 from tantra_dsl.scalars.evaluate import Value
 from tantra_dsl.scalars.ir import Program
+from tantra_dsl.show.lengths import shown_length
 from tantra_dsl.show.svg import document, label
 
 KERNEL_TILE: Final = 128
 _MOST_TILES: Final = 48
 _FEWEST_TILES: Final = 16
-_DEFAULT_LENGTH: Final = 4096
 _SHADES: Final = {"partial": "▒", "full": "█"}
 _COLORS: Final = {"partial": "#8fb0d9", "full": "#1f3a68"}
 _CELL: Final = 9
@@ -63,8 +63,7 @@ class MaskView:
 
 def mask_views(graph: Graph, seq: int | None = None) -> list[MaskView]:
     """The distinct masks of ``graph`` over ``seq`` positions; the model's context, but at most 4096, where None."""
-    context = graph.fact("context")
-    length = seq or min(int(context or _DEFAULT_LENGTH), _DEFAULT_LENGTH)
+    length = shown_length(graph, seq)
     masks = dict.fromkeys(node.attr("mask") for node in _attention(graph))
     return [_view(mask, length) for mask in masks if mask is not None]
 

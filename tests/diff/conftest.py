@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tantra_dsl
 from tantra_dsl.diff.report import Diff, diff
+from tests.edits import replaced
 
 SMALL = """\
 model small {
@@ -27,10 +28,7 @@ model small {
 
 def edited(*edits: tuple[str, str], text: str = SMALL) -> str:
     """``text`` with each first string, which must be there once, replaced by the second."""
-    for old, new in edits:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
+    return replaced(text, edits)
 
 
 def between(before: str, after: str) -> Diff:

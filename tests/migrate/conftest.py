@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import tantra_dsl
 from tantra_dsl.migrate import Migration, Options, plan
+from tests.edits import replaced
 
 SMALL = """\
 model small {
@@ -52,10 +53,7 @@ model small {
 
 def edited(*edits: tuple[str, str], text: str = SMALL) -> str:
     """``text`` with each first string, which must be there once, replaced by the second."""
-    for old, new in edits:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
+    return replaced(text, edits)
 
 
 @lru_cache(maxsize=64)

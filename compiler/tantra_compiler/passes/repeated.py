@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from tantra_compiler.passes.base import each_body
+from tantra_compiler.passes.recipe import with_nodes
+from tantra_dsl.graph.linear_loss import needed_for
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.ops import STRUCTURE
 
@@ -63,10 +65,6 @@ def _is_unique(node: Node) -> bool:
 
 
 def _read(body: Body) -> Body:
-    read = {ref.node for _, ref in (*body.outputs, *body.taps)}
-    kept: list[Node] = []
-    for node in reversed(body.nodes):
-        if node.id in read or node.op in STRUCTURE:
-            read.update(ref.node for ref in node.inputs)
-            kept.append(node)
-    return body if len(kept) == len(body.nodes) else replace(body, nodes=tuple(reversed(kept)))
+    results = {ref.node for _, ref in (*body.outputs, *body.taps)}
+    needed = needed_for(body, results | {node.id for node in body.nodes if node.op in STRUCTURE})
+    return with_nodes(body, [node for node in body.nodes if node.id in needed])

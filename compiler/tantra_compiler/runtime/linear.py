@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -64,7 +65,6 @@ class OneDnnLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The product; both factors are kept."""
         ctx.save_for_backward(x, weight)
-        ctx.biased = bias is not None
         return onednn_product(x, weight, bias)
 
     @staticmethod
@@ -75,7 +75,7 @@ class OneDnnLinear(torch.autograd.Function):
         rows = grad.flatten(0, -2) if grad.dim() > 1 else grad.unsqueeze(0)
         grad_x = linear(grad, weight.t()) if for_x else None
         grad_weight = rows.t() @ x.reshape(-1, x.shape[-1]) if for_weight else None
-        return grad_x, grad_weight, rows.sum(0) if ctx.biased and for_bias else None
+        return grad_x, grad_weight, rows.sum(0) if for_bias else None
 
 
 def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -92,10 +92,7 @@ def _product_fake(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _product_flops(x: tuple[int, ...], weight: tuple[int, ...], *_: Any, out_shape: tuple[int, ...], **__: Any) -> int:
-    rows = 1
-    for size in out_shape[:-1]:
-        rows *= size
-    return 2 * rows * weight[0] * weight[1]
+    return 2 * math.prod(out_shape) * weight[1]
 
 
 def _is_amd() -> bool:
