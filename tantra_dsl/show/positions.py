@@ -14,9 +14,9 @@ from tantra_dsl.scalars.facts import additive_bias
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Scalar
 from tantra_dsl.scalars.walk import captures_of
+from tantra_dsl.show.lengths import shown_length
 from tantra_dsl.show.svg import document, label
 
-_DEFAULT_LENGTH: Final = 4096
 _ROWS: Final = 24
 _COLUMNS: Final = 64
 _CELL: Final = (10, 8)
@@ -43,7 +43,7 @@ def position_views(graph: Graph, seq: int | None = None) -> list[PositionView]:
 
     Tables of a formula (sinusoids), rotations (rope), what scores add by position (alibi), and tables that are learned.
     """
-    length = seq or min(int(graph.fact("context") or _DEFAULT_LENGTH), _DEFAULT_LENGTH)
+    length = shown_length(graph, seq)
     found = (view for key in bottom_up(graph) for view in _of_body(graph.bodies[key], length))
     return list({(view.title, view.values): view for view in found}.values())
 
@@ -71,10 +71,8 @@ def _rotation(node: Node, length: int) -> PositionView:
     program, width = node.attr("frequency"), node.attr("width")
     angles = [float(evaluate(program.body, {"j": j})) for j in range(width // 2)]
     values = _grid(length, width // 2, lambda p, j: math.cos(p * angles[j]))
-    turning = [angle for angle in angles if angle]
-    notes = [
-        f"one turn in {_positions(2 * math.pi / max(turning))} to {_positions(2 * math.pi / min(turning))} positions"
-    ]
+    turns = [2 * math.pi / abs(angle) for angle in angles if angle]
+    notes = [f"one turn in {_positions(min(turns))} to {_positions(max(turns))} positions"] if turns else []
     slow = sum(abs(angle) * length < 2 * math.pi for angle in angles)
     notes.append(f"{slow} of {len(angles)} pairs make no whole turn in {length:,} positions")
     title = f"turned (rope): cosine of p times {_shown(format_scalar(program.body))}"
@@ -100,7 +98,8 @@ def _bias(body: Body, node: Node, length: int) -> Iterator[PositionView]:
         return
     heads = body.type_of(node.inputs[0]).dims[2].size.known or 1
     last = length - 1
-    values = _grid(heads, length, lambda h, back: evaluate(bias, {"q": last, "k": last - back, "h": h, "b": 0}))
+    fixed = {"q": last, "b": 0, "queries": length, "keys": length}
+    values = _grid(heads, length, lambda h, back: evaluate(bias, {**fixed, "k": last - back, "h": h}))
     across = f"keys 0 to {last:,} positions before the last query"
     yield PositionView(title, f"{heads} heads h", across, values)
 

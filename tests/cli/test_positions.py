@@ -87,3 +87,14 @@ def test_nothing_to_draw(tantra: Tantra, tmp_path: Path) -> None:
     spec.write_text(MODEL.format(name="m", embed="tokens", attention="score: none"))
     assert tantra("show", spec, "--positions").out == "nothing in this model encodes positions\n"
     assert draw_positions_svg([]).count("<rect") == 1
+
+
+def test_a_rotation_that_turns_nothing_and_a_bias_by_length() -> None:
+    for outside, attention, title in (
+        ("score tilt = s + (k - q) / keys", "score: tilt", "added to scores"),
+        ("module frozen(x) = rotate(x; frequency: 0 * j, width: dim)", "position: frozen", "turned (rope)"),
+    ):
+        text = outside + MODEL.format(name="m", embed="tokens", attention=attention)
+        (view,) = position_views(tantra_dsl.loads(text).graph())
+        assert view.title.startswith(title)
+        assert view.values
