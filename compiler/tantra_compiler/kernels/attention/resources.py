@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,19 @@ def gpu_target(name: str) -> GPUTarget:
 
 
 def build_kernel(
-    kernel: Any, target: str, dtype: str, constants: dict[str, Any], captures: tuple[str, ...], warps: int, stages: int
+    kernel: Any,
+    target: str,
+    dtype: str,
+    constants: dict[str, Any],
+    captures: tuple[str, ...],
+    warps: int,
+    stages: int,
+    pointers: Mapping[str, str] = POINTERS,
 ) -> Any:
-    """The compiled kernel, for 16-byte aligned tensors of ``dtype`` ("bf16", ...); constants as in a launch."""
+    """The compiled kernel, for 16-byte aligned tensors of ``dtype`` ("bf16", ...); constants as in a launch.
+
+    ``pointers`` says what the others point to.
+    """
     signature: dict[str, Any] = {}
     constexprs: dict[Any, Any] = {}
     attributes: dict[Any, Any] = {}
@@ -52,7 +63,7 @@ def build_kernel(
         elif parameter.annotation_type:
             signature[name] = parameter.annotation_type
         else:
-            signature[name] = POINTERS.get(name, f"*{dtype}")
+            signature[name] = pointers.get(name, f"*{dtype}")
             attributes[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, constexprs, attributes)
     return triton.compile(source, target=gpu_target(target), options={"num_warps": warps, "num_stages": stages})

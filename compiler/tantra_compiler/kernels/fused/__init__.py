@@ -1,0 +1,1 @@
+"""Triton kernels around attention: norms, positions, activations."""
