@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-from tantra_compiler.runtime.operators import operator_namespace
+from tantra_compiler.runtime.operators import PLAIN_TENSORS, operator_namespace
 
 
 class Linear(nn.Linear):
@@ -32,7 +32,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def through_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether to take ``onednn_product``: float32 on a CPU where it pays, under no transformation that lacks it."""
-    plain = type(x) in _PLAIN and type(weight) in _PLAIN and x.dtype == weight.dtype == torch.float32
+    plain = type(x) in PLAIN_TENSORS and type(weight) in PLAIN_TENSORS and x.dtype == weight.dtype == torch.float32
     if not (ONEDNN and plain and x.is_cpu and _is_large(x, weight)) or torch.is_autocast_enabled("cpu"):
         return False
     return not (torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active())
@@ -44,9 +44,6 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
         return weight.numel() >= _LARGE_COMPILED
     return weight.numel() >= _LARGE_WEIGHT or x.numel() * weight.shape[0] >= _LARGE_PRODUCT
 
-
-_PLAIN = (Tensor, nn.Parameter)
-"""Sharded and other tensors of their own kind know torch's functions only."""
 
 _LARGE_WEIGHT = 2**17
 """So many numbers come from beyond the cache when decoding, which oneDNN reads faster."""

@@ -29,3 +29,4 @@ def fused_pays(x: Tensor, *others: Tensor | None) -> bool:
 
 
 PLAIN_TENSORS = (Tensor, nn.Parameter)
+"""Sharded and other tensors of their own kind know torch's functions only."""

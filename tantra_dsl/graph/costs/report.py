@@ -6,18 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from tantra_dsl.graph.costs.activations import Held
 from tantra_dsl.graph.costs.figures import Figure
 from tantra_dsl.graph.costs.flops import FORMULAS, Lengths
 from tantra_dsl.graph.costs.forward import ForwardCosts
+from tantra_dsl.graph.costs.optimizers import OPTIMIZER_STATES, Optimizer
 from tantra_dsl.graph.costs.parameters import Parameters
 from tantra_dsl.graph.costs.parts import Part, PartTable
 from tantra_dsl.graph.costs.saved import FORMULA as SAVED
 from tantra_dsl.graph.costs.training import Training
 from tantra_dsl.graph.model import Graph
-from tantra_dsl.graph.roles import hidden_parameters
 
-OPTIMIZER_STATES: Final = {"adamw": 2, "adam": 2, "muon": 1, "sgd": 0, "sgd_momentum": 1}
-"""Numbers that an optimizer keeps for each weight; muon for hidden matrices, and what adamw does for the others."""
 STATE_BYTES: Final = 4
 
 
@@ -86,12 +85,15 @@ class _Costing:
         self.lengths = lengths_of(graph, seq, batch)
         self.parameters = Parameters(graph)
         self.forward = ForwardCosts(graph, self.lengths)
+        self.step = Training(graph, self.lengths, precision == "bf16", dropout).root()
+        self.kept = Held.by(self.step).total
+        self.states = Optimizer(graph, optimizer)
         self.timed = len(self.lengths) > 1
 
     def report(self) -> CostReport:
         figures = dict(self._weights()) | dict(self._flops()) | dict(self._decoding()) | dict(self._memory())
-        parts = PartTable(self.graph, self.parameters, self.forward, self.cache_bytes).parts()
-        return CostReport(self.seq, self.batch, self.precision, self.optimizer, figures, parts)
+        table = PartTable(self.graph, self.parameters, self.states, self.forward, self.step, self.cache_bytes)
+        return CostReport(self.seq, self.batch, self.precision, self.optimizer, figures, table.parts())
 
     # --- figures -------------------------------------------------------------------------
 
@@ -110,7 +112,6 @@ class _Costing:
         yield "flops_forward", total
         yield "flops_per_sequence", total.map(lambda f: f // self.batch, "flops_forward / batch")
         yield "flops_per_token", self._per_token(total, tokens)
-        self.step = Training(self.graph, self.lengths, self.precision == "bf16", self.dropout).root()
         whole = flops.total + self.step.backward
         formula = "forward, and the forward's products once more for each operand that needs a gradient"
         yield "flops_training_step", Figure.of(whole, formula)
@@ -147,25 +148,13 @@ class _Costing:
 
     def _memory(self) -> Iterator[tuple[str, Figure]]:
         params = self.parameters.total[self.graph.root]
-        states = self._optimizer(params)
+        states = self.states.model(params)
         yield "weight_bytes", Figure(4 * params, "params * 4 bytes")
         yield "gradient_bytes", Figure(4 * params, "params * 4 bytes")
-        yield "optimizer_bytes", states
+        yield "optimizer_bytes", Figure(states, self.states.formula)
         dropout = f", dropout {self.dropout:g}" if self.dropout else ""
-        yield "activation_bytes", Figure(self.step.saved, f"{SAVED}; {self.precision}{dropout}")
-        formula = "weights + gradients + optimizer + activations"
-        yield "training_bytes", states.map(lambda kept: 8 * params + kept + self.step.saved, formula)
-
-    def _optimizer(self, params: int) -> Figure:
-        """Bytes that the optimizer keeps."""
-        states = OPTIMIZER_STATES[self.optimizer]
-        if self.optimizer != "muon":
-            return Figure(4 * states * params, f"params * 4 bytes * {states} for {self.optimizer}")
-        hidden, others = hidden_parameters(self.graph), OPTIMIZER_STATES["adamw"]
-        formula = f"4 bytes * {states} for hidden matrices, 4 bytes * {others} for what adamw trains"
-        if hidden is None:
-            return Figure(None, f"{formula}; there are too many layers to tell them apart", "unknown")
-        return Figure(4 * (states * hidden + others * (params - hidden)), formula)
+        yield "activation_bytes", Figure(self.kept, f"{SAVED}; {self.precision}{dropout}")
+        yield "training_bytes", Figure(8 * params + states + self.kept, "weights + gradients + optimizer + activations")
 
 
 def _site(width: int, window: int | None, count: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Final
 
@@ -12,20 +12,13 @@ from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
 from tantra_dsl.graph.costs.forward import called_lengths
 from tantra_dsl.graph.costs.fusion import weighted_norms
 from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of, weighted_norm_saves
+from tantra_dsl.graph.costs.steps import Claim, Flow, Keeper, LayerSteps, Result, Step
 from tantra_dsl.graph.linear_loss import needed_for, with_linear_losses
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
 
-Flags = tuple["Flow", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """What is known of a tensor that enters a body: bytes per element, and whether a gradient flows into it."""
-
-    width: int
-    grad: bool
+Flags = tuple[Flow, ...]
 
 
 @dataclass(slots=True)
@@ -34,7 +27,11 @@ class Storage:
 
     bytes: int
     owner: str | int
-    saved: bool = False
+    keeper: Keeper | None = None
+
+    def keep(self, keeper: Keeper) -> None:
+        """Notes who keeps it; the first one counts."""
+        self.keeper = self.keeper or keeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,34 +42,6 @@ class Value:
     flow: Flow
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """An output or a tap of a body: the input that it views (or None), and whether it is kept.
-
-    ``twin`` is an earlier one that is the same memory.
-    """
-
-    views: int | None
-    saved: bool
-    flow: Flow
-    twin: int | None = None
-
-
-@dataclass(frozen=True)
-class Step:
-    """A training step through one call of a body.
-
-    ``saved`` is the bytes kept inside, ``inputs`` the inputs kept, ``taps`` whether each tap is kept; ``backward`` the
-    FLOPs of the backward pass.
-    """
-
-    saved: int
-    inputs: frozenset[int]
-    outputs: tuple[Result, ...]
-    taps: dict[str, bool] = field(default_factory=dict)
-    backward: Amount = field(default_factory=Amount)
-
-
 class Training:
     """Training steps through the bodies of a graph, each computed once per way it is entered."""
 
@@ -81,14 +50,12 @@ class Training:
         self.dropout = dropout
         self.lengths = lengths
         self.autocast = autocast
-        self.shared: dict[Hashable, int] = {}
         self._steps: dict[tuple[str, Flags, tuple[tuple[str, int], ...]], Step] = {}
 
     def root(self) -> Step:
         """The step through the whole model."""
         flags = tuple(_entering(node) for node in self.graph.main.inputs)
-        step = self.through(self.graph.root, flags, self.lengths)
-        return replace(step, saved=step.saved + sum(self.shared.values()))
+        return self.through(self.graph.root, flags, self.lengths)
 
     def through(self, key: str, flags: Flags, lengths: Lengths) -> Step:
         """The step through one call of body ``key`` whose inputs are as ``flags`` say, at these run-time lengths."""
@@ -125,7 +92,9 @@ class _Walk:
         self.values: dict[tuple[str, int], Value] = {}
         self.types: dict[str, tuple[TensorType, ...]] = {}
         self.storages: list[Storage] = []
-        self.extra = 0
+        self.kept: list[tuple[Keeper, int]] = []
+        self.shared: dict[Hashable, tuple[Keeper, int]] = {}
+        self.below: dict[str, Step | LayerSteps] = {}
         self.backward = Amount()
         self.slots = 0
         self.weighted = weighted_norms(body)
@@ -137,15 +106,15 @@ class _Walk:
         results = [self.values[ref.node, ref.out] for _, ref in (*self.body.outputs, *self.body.taps)]
         given = [id(value.storage) for value in results]
         outputs = tuple(self._result(value, given.index(id(value.storage)), out) for out, value in enumerate(results))
-        inside = [s for s in self.storages if s.owner == "inside" and s.saved and id(s) not in given]
-        inputs = frozenset(s.owner for s in self.storages if isinstance(s.owner, int) and s.saved)
-        taps = {path: self.values[ref.node, ref.out].storage.saved for path, ref in self.body.taps}
-        return Step(self.extra + sum(s.bytes for s in inside), inputs, outputs, taps, self.backward)
+        inside = [(s.keeper, s.bytes) for s in self.storages if s.owner == "inside" and s.keeper and id(s) not in given]
+        inputs = {s.owner: s.keeper for s in self.storages if isinstance(s.owner, int) and s.keeper}
+        taps = {path: self.values[ref.node, ref.out].storage.keeper is not None for path, ref in self.body.taps}
+        return Step((*self.kept, *inside), inputs, outputs, taps, self.shared, self.backward, self.below)
 
     def _result(self, value: Value, first: int, out: int) -> Result:
         owner = value.storage.owner
         twin = first if first < out else None
-        return Result(owner if isinstance(owner, int) else None, value.storage.saved, value.flow, twin)
+        return Result(owner if isinstance(owner, int) else None, value.storage.keeper, value.flow, twin)
 
     def _bytes(self, type: TensorType, width: int) -> int:
         return prod(shape(type, self.lengths)) * width
@@ -190,11 +159,15 @@ class _Walk:
             saves = saves_of(node, operands, self.lengths, self.training.autocast)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
-            values[slot].storage.saved = True
-        self.extra += saves.extra
+            values[slot].storage.keep(Keeper(node.id))
+        self._keep(node, saves.extra)
         if saves.shared is not None:
-            self.training.shared[saves.shared[0]] = saves.shared[1]
+            self.shared.setdefault(saves.shared[0], (Keeper(node.id), saves.shared[1]))
         self._add_backward(node, types, values)
+
+    def _keep(self, node: Node, size: int) -> None:
+        if size:
+            self.kept.append((Keeper(node.id), size))
 
     def _outputs(self, node: Node, values: list[Value], saves: Saves) -> None:
         moving = any(value.flow.grad for value in values) and node.op != "stop_gradient"
@@ -204,7 +177,8 @@ class _Walk:
             if out in views:
                 self.values[node.id, out] = Value(values[views[out]].storage, flow)
             else:
-                self._new((node.id, out), Storage(self._bytes(type, flow.width), "inside", out in saves.outputs), flow)
+                keeper = Keeper(node.id) if out in saves.outputs else None
+                self._new((node.id, out), Storage(self._bytes(type, flow.width), "inside", keeper), flow)
 
     def _add_backward(self, node: Node, types: list[TensorType], values: list[Value]) -> None:
         """A product costs its forward FLOPs again for each side that a gradient flows into; the rest, twice."""
@@ -227,12 +201,19 @@ class _Walk:
         for slot in step.inputs:
             value = arguments[slot]
             assert value is not None
-            value.storage.saved = True
-        self.extra += step.saved
-        self.backward = self.backward + step.backward
+            value.storage.keep(Keeper(node.id, ("input", slot)))
+        self._pass(node, step, step.shared)
         for out, result in enumerate(step.outputs):
             viewed = None if result.views is None else arguments[result.views]
             self._take(node, out, result, viewed)
+
+    def _pass(self, node: Node, below: Step | LayerSteps, shared: Mapping[Hashable, tuple[Keeper, int]]) -> None:
+        """What a call or a stack keeps and computes inside."""
+        self.below[node.id] = below
+        self._keep(node, below.saved)
+        self.backward = self.backward + below.backward
+        for key, (_, size) in shared.items():
+            self.shared.setdefault(key, (Keeper(node.id, ("shared", key)), size))
 
     def _take(self, node: Node, out: int, result: Result, viewed: Value | None) -> None:
         """Output ``out`` of a call: memory of an argument, or memory that is this body's from here on."""
@@ -242,7 +223,8 @@ class _Walk:
             self.values[node.id, out] = Value(viewed.storage, result.flow)
         else:
             size = self._bytes(node.types[out], result.flow.width)
-            self._new((node.id, out), Storage(size, "inside", result.saved), result.flow)
+            keeper = Keeper(node.id, ("output", out)) if result.saved else None
+            self._new((node.id, out), Storage(size, "inside", keeper), result.flow)
 
     # --- stacks --------------------------------------------------------------------------
 
@@ -253,17 +235,17 @@ class _Walk:
         layers, counts = Layers(node), layer_counts(node)
         width = max(4, stream.flow.width)
         steps = {key: self._layer(node, key, Flow(width, True), extras) for key in counts}
+        below = LayerSteps(steps, counts, {key: {} for key in counts}, self._homes(node, layers, steps))
         size = self._bytes(node.type, width)
-        for key, count in counts.items():
-            self.extra += (steps[key].saved + self._kept_taps(key, steps[key])) * count
-            self.backward = self.backward + steps[key].backward.scaled(count)
-        for (before, after), count in layers.neighbours().items():
-            kept = steps[before].outputs[0].saved or 0 in steps[after].inputs
-            self.extra += size * count * kept
-        stream.storage.saved = stream.storage.saved or 0 in steps[layers.at(0)].inputs
-        self._tapped(node, layers, steps)
-        last = steps[layers.at(layers.count - 1)].outputs[0]
-        self._new((node.id, 0), Storage(size, "inside", last.saved), Flow(width, True))
+        self._between(layers, below, size)
+        self._tapped(layers, below)
+        for claim in below.homes:
+            if claim[0] == "input" and (value := (stream, *extras)[claim[1]]) is not None:
+                value.storage.keep(Keeper(node.id, claim))
+        shared = {key: size for step in steps.values() for key, size in step.shared.items()}
+        self._pass(node, below, shared)
+        keeper = Keeper(node.id, ("output", 0)) if ("output", 0) in below.homes else None
+        self._new((node.id, 0), Storage(size, "inside", keeper), Flow(width, True))
 
     def _layer(self, node: Node, key: str, stream: Flow, extras: list[Value | None]) -> Step:
         given = dict(zip(node.attr("extras"), extras, strict=True))
@@ -273,30 +255,51 @@ class _Walk:
             value.flow if value is not None else Flow(4, parameter.attr("kind") == "tap")
             for parameter, value in zip(parameters, values, strict=True)
         ]
-        step = self.training.through(key, (stream, *flows), self.lengths)
-        for slot, value in enumerate(values, 1):
-            if value is not None and slot in step.inputs:
-                value.storage.saved = True
-        return step
+        return self.training.through(key, (stream, *flows), self.lengths)
 
-    def _kept_taps(self, key: str, step: Step) -> int:
-        """Bytes of what later layers can read and the layer itself keeps, the stream apart."""
-        body = self.training.graph.bodies[key]
-        results = step.outputs[len(body.outputs) :]
-        own = [r.saved and r.views is None and r.twin is None for r in results]
-        return sum(self._bytes(body.type_of(ref), 4) for (_, ref), kept in zip(body.taps, own, strict=True) if kept)
+    def _homes(self, node: Node, layers: Layers, steps: dict[str, Step]) -> dict[Claim, tuple[str, Claim]]:
+        """What the stack keeps of its inputs, its output and of shared memory, by the first layer that does."""
+        homes: dict[Claim, tuple[str, Claim]] = {}
+        first, last = layers.at(0), layers.at(layers.count - 1)
+        if 0 in steps[first].inputs:
+            homes["input", 0] = first, ("input", 0)
+        if steps[last].outputs[0].saved:
+            homes["output", 0] = last, ("output", 0)
+        for key, step in steps.items():
+            names = [parameter.attr("name") for parameter in self.training.graph.bodies[key].inputs]
+            for slot in step.inputs:
+                if slot and names[slot] in node.attr("extras"):
+                    homes.setdefault(("input", 1 + node.attr("extras").index(names[slot])), (key, ("input", slot)))
+            for shared in step.shared:
+                homes.setdefault(("shared", shared), (key, ("shared", shared)))
+        return homes
 
-    def _tapped(self, node: Node, layers: Layers, steps: dict[str, Step]) -> None:
+    def _between(self, layers: Layers, below: LayerSteps, size: int) -> None:
+        """What layers keep of the stream between them, of ``size`` bytes, and of what later layers can read."""
+        for (before, after), count in layers.neighbours().items():
+            if below.steps[before].outputs[0].saved:
+                below.claim(before, ("output", 0), size * count)
+            elif 0 in below.steps[after].inputs:
+                below.claim(after, ("input", 0), size * count)
+        for key, count in below.counts.items():
+            body = self.training.graph.bodies[key]
+            results = list(enumerate(below.steps[key].outputs))[len(body.outputs) :]
+            for (_, ref), (out, result) in zip(body.taps, results, strict=True):
+                if result.saved and result.views is None and result.twin is None:
+                    below.claim(key, ("output", out), self._bytes(body.type_of(ref), 4) * count)
+
+    def _tapped(self, layers: Layers, below: LayerSteps) -> None:
         """What a later layer keeps of an earlier one that was not kept otherwise."""
         bodies, seen = self.training.graph.bodies, set()
-        for key, step in steps.items():
+        for key, step in below.steps.items():
             for slot, parameter in enumerate(bodies[key].inputs):
                 tap = parameter.attr("layer"), parameter.attr("path")
                 if parameter.attr("kind") == "tap" and slot in step.inputs and tap[0] >= 0 and tap not in seen:
                     seen.add(tap)
-                    self.extra += 0 if self._kept_anyway(layers, steps, *tap) else self._bytes(parameter.type, 4)
+                    if not self._kept_anyway(layers, below.steps, *tap):
+                        below.claim(key, ("input", slot), self._bytes(parameter.type, 4))
 
-    def _kept_anyway(self, layers: Layers, steps: dict[str, Step], index: int, path: str) -> bool:
+    def _kept_anyway(self, layers: Layers, steps: Mapping[str, Step], index: int, path: str) -> bool:
         """Whether layer ``index`` keeps its tap, or either side its output."""
         key = layers.at(index)
         if path in steps[key].taps:
