@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tantra_dsl.graph.costs.figures import Figure
@@ -18,7 +18,12 @@ FIGURES: Final = (
     "weight_bytes", "optimizer_bytes", "activation_bytes", "training_bytes",
 )  # fmt: skip
 """The figures that a diff lists, in order."""
+PART_FIGURES: Final = (
+    "params", "active_params", "flops", "kv_bytes_per_token", "activation_bytes", "optimizer_bytes",
+)  # fmt: skip
+"""The figures that a diff lists of a part, in order."""
 DEFAULT_SEQ: Final = 1024
+_SUMMED: Final = ("count", "params", "active_params", "kv_bytes_per_token", "activation_bytes", "optimizer_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +102,7 @@ def _inside(part: Part | None) -> tuple[Part, ...]:
         return ()
     if part.kind != "stack":
         return part.parts
-    together: dict[str, list[Part]] = {}
-    for layer in part.parts:
-        for inner in layer.parts:
-            together.setdefault(inner.name, []).append(inner)
-    return tuple(_sum(parts) for parts in together.values())
+    return tuple(_named(tuple(inner for layer in part.parts for inner in layer.parts)).values())
 
 
 def _sum(parts: list[Part]) -> Part:
@@ -110,16 +111,17 @@ def _sum(parts: list[Part]) -> Part:
     first = parts[0]
     values = [part.flops.value for part in parts]
     flops = None if None in values else sum(value or 0 for value in values)
-    return Part(
-        first.name, first.kind, sum(part.count for part in parts), first.output,
-        sum(part.params for part in parts), sum(part.active_params for part in parts),
-        Figure(flops, first.flops.formula, first.flops.bound if flops is not None else "unknown"),
-        sum(part.kv_bytes_per_token for part in parts),
-    )  # fmt: skip
+    sums = {name: sum(getattr(part, name) for part in parts) for name in _SUMMED}
+    figure = Figure(flops, first.flops.formula, first.flops.bound if flops is not None else "unknown")
+    return replace(first, flops=figure, parts=tuple(inner for part in parts for inner in part.parts), **sums)
 
 
 def _named(parts: tuple[Part, ...]) -> dict[str, Part]:
-    return {part.name: part for part in parts}
+    """Parts by name; those of one name, as a table that is read twice, taken together."""
+    together: dict[str, list[Part]] = {}
+    for part in parts:
+        together.setdefault(part.name, []).append(part)
+    return {name: _sum(alike) for name, alike in together.items()}
 
 
 def _value(part: Part, name: str) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tantra_dsl.diff.costs import Costs, PartChange
+from tantra_dsl.diff.costs import PART_FIGURES, Costs, PartChange
 from tantra_dsl.diff.operations import Operation, place
 from tantra_dsl.diff.report import Diff
 from tantra_dsl.diff.weights import Tensor
@@ -70,9 +70,9 @@ def _costs(costs: Costs) -> dict[str, Any]:
 
 def _part(part: PartChange) -> dict[str, Any]:
     figures: dict[str, Any] = {"path": part.path}
-    for name in ("params", "active_params", "flops", "kv_bytes_per_token"):
+    for name in PART_FIGURES:
         old, new = part.figure(name)
-        figures[name] = {"old": old, "new": new}
+        figures[name] = {"old": old, "new": new, "delta": None if old is None or new is None else new - old}
     return figures
 
 

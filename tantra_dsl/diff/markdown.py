@@ -13,7 +13,7 @@ from tantra_dsl.diff.wording import (
     LABELS,
     delta_text,
     figure,
-    part_rows,
+    part_table,
     shape_text,
     sides,
     tensors_text,
@@ -59,11 +59,11 @@ def _costs(found: Diff) -> Iterator[str]:
         [LABELS[c.name], figure(c.name, c.old.value), figure(c.name, c.new.value), delta_text(c)] for c in costs.figures
     ]
     yield from _table(["", *map(_plain, sides(found)), "change"], rows, "lrrr")
-    parts = part_rows(costs)
+    head, parts = part_table(costs)
     if parts:
         yield from ("", "<details><summary>By part</summary>", "")
         rows = [[_code(row[0]), *row[1:]] for row in parts]
-        yield from _table(["part", "parameters", "FLOPs", "KV per token"], rows)
+        yield from _table(head, rows)
         yield from ("", "</details>")
 
 

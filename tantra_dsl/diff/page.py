@@ -16,7 +16,7 @@ from tantra_dsl.diff.wording import (
     LABELS,
     delta_text,
     figure,
-    part_rows,
+    part_table,
     shape_text,
     sides,
     tensors_text,
@@ -141,10 +141,11 @@ class _Page:
             for c in costs.figures
         ]
         yield table(["", *map(text, sides(self.found)), "change"], rows, "lrrr")
-        parts = [[f"<code>{text(row[0])}</code>", *map(_arrowed, row[1:])] for row in part_rows(costs)]
+        head, differing = part_table(costs)
+        parts = [[f"<code>{text(row[0])}</code>", *map(_whole, row[1:])] for row in differing]
         if parts:
             yield f"<details><summary>By part: {len(parts)} that differ</summary>"
-            yield table(["part", "parameters", "FLOPs", "KV per token"], parts)
+            yield table(head, parts)
             yield "</details>"
 
     def _weights(self) -> Iterator[str]:
@@ -193,6 +194,11 @@ def _value(said: str | None, side: str, by_default: bool) -> str:
 
 def _arrowed(said: str) -> str:
     return text(said.replace(" -> ", " → "))
+
+
+def _whole(said: str) -> str:
+    """A cell that stays on one line: a table that is wider than the page scrolls."""
+    return f'<span class="whole">{_arrowed(said)}</span>'
 
 
 def _name(tensor: Tensor) -> str:

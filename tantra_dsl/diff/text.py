@@ -15,7 +15,7 @@ from tantra_dsl.diff.wording import (
     change_text,
     delta_text,
     figure,
-    part_rows,
+    part_table,
     shape_text,
     sides,
     tensors_text,
@@ -24,6 +24,8 @@ from tantra_dsl.diff.wording import (
 
 _SIGNS = {"add": "+", "remove": "-", "repeat": "x", "share": "=", "rename": ">", "move": ">"}
 _COLORS = {"+": "\x1b[32m", "-": "\x1b[31m", "bold": "\x1b[1m", "dim": "\x1b[2m"}
+_PART_TABLES = (("params", "flops", "kv_bytes_per_token"), ("optimizer_bytes", "activation_bytes"))
+"""All in one would be too wide."""
 _RESET = "\x1b[0m"
 
 
@@ -75,9 +77,10 @@ def _costs(found: Diff, paint: _Paint) -> list[str]:
         [LABELS[c.name], figure(c.name, c.old.value), figure(c.name, c.new.value), delta_text(c)] for c in costs.figures
     ]
     lines = [paint("bold", f"costs of {costs.batch} x {costs.seq:,} tokens"), *_table(rows, "lrrl")]
-    parts = part_rows(costs)
-    if parts:
-        lines += ["", *_table([["part", "parameters", "FLOPs", "KV per token"], *parts], "llll")]
+    for names in _PART_TABLES:
+        head, parts = part_table(costs, names)
+        if parts:
+            lines += ["", *_table([head, *parts], "l" * len(head))]
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tantra_dsl.diff.costs import Change, Costs
 from tantra_dsl.diff.operations import Concern, Operation
@@ -21,6 +21,10 @@ LABELS = {
     "flops_forward": "FLOPs, forward", "kv_bytes_per_token": "KV per token", "state_bytes": "states",
     "weight_bytes": "weights", "optimizer_bytes": "optimizer", "activation_bytes": "activations",
     "training_bytes": "training, together",
+}  # fmt: skip
+PART_COLUMNS = {
+    "params": "parameters", "flops": "FLOPs", "kv_bytes_per_token": "KV per token", "optimizer_bytes": "optimizer",
+    "activation_bytes": "activations",
 }  # fmt: skip
 FATES: dict[Fate, str] = {
     "loads": "load as they are", "renamed": "load under another name", "reshaped": "are reshaped", "new": "are new",
@@ -62,8 +66,14 @@ def difference(name: str, old: int | None, new: int | None) -> str:
     if old is None or new is None or old == new:
         return ""
     sign = "+" if new > old else "-"
-    share = f" ({sign}{abs(new - old) / old:.1%})" if old and abs(new - old) < 10 * old else ""
-    return f"{sign}{figure(name, abs(new - old))}{share}"
+    return f"{sign}{figure(name, abs(new - old))}{_share(old, new)}"
+
+
+def _share(old: int | None, new: int | None) -> str:
+    """The difference in percent of the old value, where that tells something."""
+    if not old or not new or abs(new - old) >= 10 * old:
+        return ""
+    return f" ({'+' if new > old else '-'}{abs(new - old) / old:.1%})"
 
 
 def tensors_text(tensors: Iterable[Tensor]) -> str:
@@ -93,14 +103,21 @@ def sides(found: Diff) -> tuple[str, str]:
     return names if names[0] != names[1] else ("before", "after")
 
 
-def part_rows(costs: Costs) -> list[list[str]]:
-    """Parts with their parameters, FLOPs and KV bytes where these differ: path, old, new, difference by figure."""
-    rows = []
-    for part in costs.parts:
-        cells = [part.path]
-        for name in ("params", "flops", "kv_bytes_per_token"):
-            old, new = part.figure(name)
-            cells.append("" if old == new else f"{figure(name, old)} -> {figure(name, new)}")
-        if any(cells[1:]):
-            rows.append(cells)
-    return rows
+def part_table(costs: Costs, names: Collection[str] = PART_COLUMNS) -> tuple[list[str], list[list[str]]]:
+    """The parts that differ, as a head and rows, with those of the figures ``names`` that differ anywhere."""
+    pairs = [(part.path, [(name, *part.figure(name)) for name in names]) for part in costs.parts]
+    rows = [[path, *(_pair(*pair) for pair in figures)] for path, figures in pairs]
+    kept = [row for row in rows if any(row[1:])]
+    shown = [column for column in range(len(kept[0]) if kept else 0) if any(row[column] for row in kept)]
+    head = ["part", *(PART_COLUMNS[name] for name in names)]
+    return [head[column] for column in shown], [[row[column] for column in shown] for row in kept]
+
+
+def _pair(name: str, old: int | None, new: int | None) -> str:
+    """``1.8 -> 8.7 MB (+385.4%)``; nothing where both are equal."""
+    if old == new:
+        return ""
+    texts = figure(name, old), figure(name, new)
+    number, _, unit = texts[0].partition(" ")
+    first = number if unit and unit == texts[1].partition(" ")[2] else texts[0]
+    return f"{first} -> {texts[1]}{_share(old, new)}"

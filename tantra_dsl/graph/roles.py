@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_bodies
-from tantra_dsl.graph.paths import weights
-
-_MANY_LAYERS: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -91,19 +87,3 @@ def weight_roles(graph: Graph) -> dict[str, WeightRole]:
     walk = _Walk(graph)
     walk.body(graph.main, "", {})
     return {path: WeightRole(decay, frozenset(walk.readers.get(path, ()))) for path, decay in walk.decay.items()}
-
-
-def hidden_parameters(graph: Graph) -> int | None:
-    """How many numbers are in matrices between hidden layers, which Muon takes; None where layers are too many."""
-    stacks = (node.attr("count") for node in ops(graph) if node.op == "stack")
-    if max(stacks, default=0) > _MANY_LAYERS:
-        return None
-    roles, vocab = weight_roles(graph), graph.fact("vocab")
-    trained = (weight for weight in weights(graph) if weight.trained)
-    return sum(each.count for each in trained if roles[each.path].is_hidden_matrix(each.shape, vocab))
-
-
-def ops(graph: Graph) -> Iterator[Node]:
-    """Every node of every body."""
-    for body in graph.bodies.values():
-        yield from body.nodes

@@ -57,6 +57,8 @@ def _part(part: Part) -> dict[str, Any]:
         "active_params": part.active_params,
         "flops": {"value": part.flops.value, "bound": part.flops.bound, "formula": part.flops.formula},
         "kv_bytes_per_token": part.kv_bytes_per_token,
+        "activation_bytes": part.activation_bytes,
+        "optimizer_bytes": part.optimizer_bytes,
         "pattern": [{"layer": name, "count": count} for name, count in part.pattern],
         "parts": [_part(inner) for inner in part.parts],
     }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
+_BETWEEN: Final = 2
+"""Spaces between columns."""
 _SECTIONS: Final = (
     ("compute", ("flops_forward", "flops_per_token", "flops_attention", "flops_scans", "flops_training_step")),
     ("decoding", ("kv_bytes_per_token", "kv_bytes", "memory_kv_bytes", "state_bytes")),
@@ -62,7 +64,7 @@ def show_table(
     console = Console(
         file=out, width=columns, force_terminal=colored, color_system=system, markup=False, highlight=False
     )
-    for block in (_heading(graph, report), _part_table(report), _figure_table(report)):
+    for block in (_heading(graph, report), _part_table(report, columns), _figure_table(report)):
         console.print(block)
         console.print()
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines()) + "\n"
@@ -92,19 +94,28 @@ class _Row:
     cells: dict[str, str]
 
 
-def _part_table(report: CostReport) -> RenderableType:
+def _part_table(report: CostReport, width: int) -> RenderableType:
     rows = [row for part in report.parts for row in _rows(part, 0)]
-    some_idle = report["active_params"].value != report["params"].value
-    some_cached = any(row.cells["KV/token"] for row in rows)
-    shown = {"part": True, "output": True, "params": True, "active": some_idle, "FLOPs": True, "KV/token": some_cached}
-    table = _plain_table()
-    for name in filter(shown.__getitem__, shown):
+    table, shown = _plain_table(), _columns(report, rows, width)
+    for name in shown:
         left = name in ("part", "output")
         table.add_column(name, justify="left" if left else "right", no_wrap=not left)
     for row in rows:
         style = "" if row.depth == 0 else "dim" if row.depth > 1 else "cyan"
-        table.add_row(*(row.cells[name] for name in shown if shown[name]), style=style)
+        table.add_row(*(row.cells[name] for name in shown), style=style)
     return table
+
+
+def _columns(report: CostReport, rows: list[_Row], width: int) -> list[str]:
+    """Columns that say something; those of memory as far as there is room."""
+    some_idle = report["active_params"].value != report["params"].value
+    some_cached = any(row.cells["KV/token"] for row in rows)
+    shown = ["part", "output", "params", *["active"] * some_idle, "FLOPs", *["KV/token"] * some_cached]
+    for name in ("activations", "optimizer"):
+        widths = [max(len(column), *(len(row.cells[column]) for row in rows)) for column in (*shown, name)]
+        if sum(widths) + _BETWEEN * (len(widths) - 1) <= width:
+            shown.append(name)
+    return shown
 
 
 def _rows(part: Part, depth: int) -> Iterator[_Row]:
@@ -119,6 +130,8 @@ def _rows(part: Part, depth: int) -> Iterator[_Row]:
         if part.flops.value
         else "",
         "KV/token": byte_text(part.kv_bytes_per_token) if part.kv_bytes_per_token else "",
+        "activations": byte_text(part.activation_bytes) if part.activation_bytes else "",
+        "optimizer": byte_text(part.optimizer_bytes) if part.optimizer_bytes else "",
     }
     yield _Row(depth, cells)
     for inner in part.parts:

@@ -12,6 +12,8 @@ import tantra_dsl
 from tantra_dsl.diff.documents import document, render
 from tantra_dsl.diff.patches import applied, patch
 from tantra_dsl.diff.report import diff
+from tantra_dsl.diff.wording import part_table
+from tantra_dsl.graph.costs import cost
 from tantra_dsl.resources import grammars_path
 
 SCHEMA: dict[str, Any] = json.loads((grammars_path() / "diff.schema.json").read_text(encoding="utf-8"))
@@ -91,7 +93,30 @@ def test_figures_are_those_of_the_costs() -> None:
     assert made["costs"]["seq"] == 512
     params = made["costs"]["figures"]["params"]
     assert (params["old"], params["new"], params["delta"]) == (124_439_808, 354_823_168, 354_823_168 - 124_439_808)
-    parts = {part["path"]: part["params"] for part in made["costs"]["parts"]}
-    roots = [pair for path, pair in parts.items() if "." not in path]
-    assert sum(pair["new"] for pair in roots) == params["new"]
-    assert sum(pair["old"] for pair in roots) == params["old"]
+
+
+@pytest.mark.parametrize(("a", "b"), [*PAIRS, ("transformer_base", "t5_base")])
+def test_parts_sum_up_to_the_model(a: str, b: str) -> None:
+    """Also where two parts have one name, as a table that encoder and decoder read."""
+    before, after = tantra_dsl.load(a), tantra_dsl.load(b)
+    costs = document(diff(before, after, seq=77))["costs"]
+    names = {part.name for spec in (before, after) for part in cost(spec.graph()).parts}
+    roots = [part for part in costs["parts"] if part["path"] in names]
+    for name in ("params", "active_params", "activation_bytes", "optimizer_bytes"):
+        for side in ("old", "new", "delta"):
+            assert sum(part[name][side] for part in roots) == costs["figures"][name][side]
+    for stack in (part for part in roots if f"{part['path']}.attention" in {inner["path"] for inner in costs["parts"]}):
+        inside = [part for part in costs["parts"] if part["path"].startswith(f"{stack['path']}.")]
+        assert sum(part["activation_bytes"]["delta"] for part in inside) == stack["activation_bytes"]["delta"]
+
+
+def test_columns_without_a_difference_are_left_out() -> None:
+    deeper, wider = (tantra_dsl.load("gpt2", sets=sets) for sets in (("blocks=14",), ("layers.ffn.hidden=4000",)))
+    before = tantra_dsl.load("gpt2")
+    assert part_table(diff(before, deeper).costs)[0] == [
+        "part", "parameters", "FLOPs", "KV per token", "optimizer", "activations",
+    ]  # fmt: skip
+    head, rows = part_table(diff(before, wider).costs)
+    assert "KV per token" not in head
+    assert [row[0] for row in rows] == ["layers", "layers.ffn"]
+    assert all(len(row) == len(head) for row in rows)

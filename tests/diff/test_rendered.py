@@ -35,7 +35,7 @@ FULL = edited(
 
 
 def part(params: int) -> Part:
-    return Part("ffn", "ffn", 4, "", params, params, Figure(1000 * params, ""), 0)
+    return Part("ffn", "ffn", 4, "", params, params, Figure(1000 * params, ""), 0, 3 * params, 8 * params)
 
 
 def fixed(found: Diff) -> Diff:

@@ -16,6 +16,7 @@ from tantra_dsl.graph.model import Graph, Node, layer_counts
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import Dim
 
+_ELEMENTWISE: Final = ("map", "normalize")
 _FLOPS: Final = "products + attention + scans, of all occurrences"
 
 
@@ -38,8 +39,8 @@ class Part:
     active_params: int
     flops: Figure
     kv_bytes_per_token: int
-    activation_bytes: int = 0
-    optimizer_bytes: int = 0
+    activation_bytes: int
+    optimizer_bytes: int
     pattern: tuple[tuple[str, int], ...] = ()
     parts: tuple[Part, ...] = ()
 
@@ -104,7 +105,10 @@ class PartTable:
                 yield self._primitive(key, node, held, of, place, bytes)
 
     def _weights_by_reader(self, key: str) -> dict[str, list[Node]]:
-        """What holds weights in a body, by the first node that reads it: there its weights are shown."""
+        """What holds weights in a body, by the first node that reads it: there its weights are shown.
+
+        What a stack reads first is shown by itself, as a stack's parts are its layers.
+        """
         nodes = self._graph.bodies[key].nodes
         holders = {node.id: node for node in nodes if node.op in ("param", "instance")}
         readers: dict[str, list[Node]] = {}
@@ -112,13 +116,15 @@ class PartTable:
             for ref in node.inputs:
                 holder = holders.pop(ref.node, None) if node.op != "weight" else None
                 if holder is not None:
-                    readers.setdefault(node.id, []).append(holder)
+                    readers.setdefault(ref.node if node.op == "stack" else node.id, []).append(holder)
         return readers | {id: [holder] for id, holder in holders.items()}
 
     def _stack(self, node: Node, place: _Place, kept: int, depth: int) -> Part:
         counts, held = layer_counts(node), place.held.layers(node.id)
         names = self._layer_names(counts)
-        below = {key: self._layer_place(node, key, count, place, held.get(key, NOTHING)) for key, count in counts.items()}
+        below = {
+            key: self._layer_place(node, key, count, place, held.get(key, NOTHING)) for key, count in counts.items()
+        }
         weights = {key: self._layer_weights(node, key, place, below[key].copies) for key in counts}
         layers = tuple(self._layer(node, key, names[key], below[key], weights[key], depth) for key in counts)
         forward = sum((self._forward.body(key).scaled(count) for key, count in counts.items()), Forward())
@@ -150,12 +156,12 @@ class PartTable:
         self, key: str, node: Node, held: list[Node], forward: Forward, place: _Place, kept: int, depth: int
     ) -> Part:
         """A call with the weights that it owns, or is the first to read."""
-        weights = self._owned(key, [node, *held], place)
+        weights = self._owned(key, held if node in held else [node, *held], place)
         used = self._graph.body_of(node)
         name = str(held[0].attr("name") if held else node.attr("name") or node.id)
         inner = self._place_inside(node, held, place)
         parts = tuple(self._inside(used.key, inner, depth - 1)) if depth and key == self._graph.root else ()
-        telling = parts if len(parts) > 1 and any(part.kind != "map" for part in parts) else ()
+        telling = parts if len(parts) > 1 and any(part.kind not in _ELEMENTWISE for part in parts) else ()
         return self._part(name, used.definition, node, forward, weights, place.uses, kept, (), telling)
 
     def _place_inside(self, node: Node, held: list[Node], place: _Place) -> _Place:
@@ -165,9 +171,7 @@ class PartTable:
         prefix = "" if owner is None else f"{place.prefix}{owner.attr('name')}."
         return _Place(place.held.inside(node.id), place.uses, 0 if owner is None else place.copies, prefix)
 
-    def _primitive(
-        self, key: str, node: Node, held: list[Node], forward: Forward, place: _Place, kept: int
-    ) -> Part:
+    def _primitive(self, key: str, node: Node, held: list[Node], forward: Forward, place: _Place, kept: int) -> Part:
         name = str(held[0].attr("name")).removesuffix(".weight") if held else node.id
         return self._part(name, node.op, node, forward, self._owned(key, held, place), place.uses, kept)
 
@@ -177,9 +181,7 @@ class PartTable:
             return _Weights()
         total = sum(self._parameters.node_total(node) for node in nodes)
         active = sum(self._parameters.node_active(key, node) for node in nodes)
-        states = sum(
-            self._optimizer.node(node, place.prefix, self._parameters.node_total(node)) for node in nodes
-        )
+        states = sum(self._optimizer.node(node, place.prefix, self._parameters.node_total(node)) for node in nodes)
         return _Weights(total * place.copies, active * place.copies, states * place.copies)
 
     def _part(
@@ -197,9 +199,8 @@ class PartTable:
         output = ", ".join(map(_extent, node.types[0].dims)) if node.types else ""
         flops = Figure.of(forward.flops.total.scaled(uses), _FLOPS)
         kv_bytes = forward.kept.per_token * uses * self._cache_bytes
-        return Part(
-            name, kind, uses, output, weights.total, weights.active, flops, kv_bytes, kept, weights.states, pattern, parts
-        )  # fmt: skip
+        counted = weights.total, weights.active, flops, kv_bytes, kept, weights.states
+        return Part(name, kind, uses, output, *counted, pattern, parts)
 
 
 def _extent(dim: Dim) -> str:

@@ -239,9 +239,9 @@ class _Walk:
         size = self._bytes(node.type, width)
         self._between(layers, below, size)
         self._tapped(layers, below)
-        for claim in below.homes:
-            if claim[0] == "input" and (value := (stream, *extras)[claim[1]]) is not None:
-                value.storage.keep(Keeper(node.id, claim))
+        for slot, value in enumerate((stream, *extras)):
+            if value is not None and ("input", slot) in below.homes:
+                value.storage.keep(Keeper(node.id, ("input", slot)))
         shared = {key: size for step in steps.values() for key, size in step.shared.items()}
         self._pass(node, below, shared)
         keeper = Keeper(node.id, ("output", 0)) if ("output", 0) in below.homes else None
