@@ -44,6 +44,11 @@ class Axis:
         return Axis(old, (Block((0,), old), Block((), new - old)))
 
     @staticmethod
+    def repeated(old: int, times: int) -> Axis:
+        """The old places, so many times over."""
+        return Axis(old, (Block((0,), old),) * times)
+
+    @staticmethod
     def of(old: int, sources: Iterable[Sequence[int]]) -> Axis:
         """Each new place as the mean of the old ones that are listed for it; new where none is."""
         return Axis(old, _merged(Block(tuple(places), 1) for places in sources))
@@ -88,11 +93,16 @@ class Axis:
         return sorted((start, start + block.length) for block in self.blocks for start in block.starts)
 
     @property
+    def times(self) -> int:
+        """How often the axis has every old place and nothing else; 0 where it is no such axis."""
+        return len(self.blocks) if set(self.blocks) == {Block((0,), self.old)} else 0
+
+    @property
     def begins_as_before(self) -> bool:
         """Whether the old places have the numbers that they had."""
         return bool(self.blocks) and self.blocks[0].starts == (0,) and self.blocks[0].length == self.old
 
-    def times(self, width: int) -> Axis:
+    def of_heads(self, width: int) -> Axis:
         """The axis of channels of these heads, each ``width`` wide."""
         blocks = (Block(tuple(start * width for start in b.starts), b.length * width) for b in self.blocks)
         return Axis(self.old * width, _merged(blocks))

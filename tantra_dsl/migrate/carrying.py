@@ -41,7 +41,8 @@ def _needs_starts(plan: Plan) -> bool:
 
 def _starts(rule: object) -> bool:
     return isinstance(rule, Carried) and any(
-        axis.has_new and fill == "start" for axis, fill in zip(rule.axes, rule.fills, strict=True)
+        (axis.has_new and fill == "start") or (fill == "share" and axis.times > 1)
+        for axis, fill in zip(rule.axes, rule.fills, strict=True)
     )
 
 
@@ -49,10 +50,12 @@ def placed(rule: Carried, old: Tensor, fresh: Tensor | None) -> Tensor:
     """``old`` along the rule's axes; ``fresh`` has the new shape and stands where new places are to be started."""
     if rule.is_copy:
         return old
-    made = old.double() + rule.shift
+    made = old.double() * rule.scale + rule.shift
     for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
         if not axis.is_same:
             made = _along(made, number, axis, fill)
+    if fresh is not None:
+        made = _shared(rule, made, fresh, old.dtype)
     is_new = _started(rule, made.ndim)
     if fresh is not None and bool(is_new.any()):
         made = torch.where(is_new, fresh.to(made.dtype), made)
@@ -61,10 +64,25 @@ def placed(rule: Carried, old: Tensor, fresh: Tensor | None) -> Tensor:
 
 def _started(rule: Carried, rank: int) -> Tensor:
     """Where the new tensor is started: in new places of an axis that says so, and of none that says zero."""
-    marks = {"start": torch.tensor(False), "zero": torch.tensor(False), "mean": torch.tensor(False)}
+    marks = dict.fromkeys(("start", "zero", "mean", "share"), torch.tensor(False))
     for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
         marks[fill] = marks[fill] | _new(axis, number, rank)
     return marks["start"] & ~marks["zero"]
+
+
+def _shared(rule: Carried, made: Tensor, fresh: Tensor, dtype: torch.dtype) -> Tensor:
+    """Repeated places that share a number: equal shares plus what they are started with, so that they learn apart.
+
+    The last share is what the rounded others leave: the sum is that of the old model.
+    """
+    for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
+        if fill == "share" and axis.times > 1:
+            wholes, starts = (tensor.chunk(axis.times, number) for tensor in (made, fresh.to(made.dtype)))
+            others = [
+                (w / axis.times + s - starts[-1]).to(dtype).double() for w, s in zip(wholes, starts[:-1], strict=False)
+            ]
+            made = torch.cat([*others, wholes[-1] - sum(others)], number)
+    return made
 
 
 def _along(tensor: Tensor, number: int, axis: Axis, fill: Fill) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isclose
 
 from tantra_dsl.graph.model import Body, Node
 from tantra_dsl.migrate.axes import Axis
@@ -12,19 +13,27 @@ from tantra_dsl.migrate.axes import Axis
 class Likeness:
     """Along each axis where the old places are, None where nothing changes; what is in new places is not known.
 
-    Of a weight, ``zeros`` are the axes whose new places are zero and ``shift`` is what was added to it. ``modules`` are
-    the prefixes of two instances.
+    The old places hold the old value times ``scale``. Of a weight, ``zeros`` are the axes whose new places are zero,
+    ``shares`` those whose repeated places share a number, and ``shift`` is what was added to it. ``modules`` are the
+    prefixes of two instances.
     """
 
     axes: tuple[Axis | None, ...]
     modules: tuple[str, str] | None = None
     zeros: frozenset[int] = frozenset()
+    shares: frozenset[int] = frozenset()
     shift: float = 0.0
+    scale: float = 1.0
 
     @property
     def is_same(self) -> bool:
         """Whether both values are equal."""
-        return not self.shift and all(axis is None for axis in self.axes)
+        return not self.shift and self.is_unscaled and all(axis is None for axis in self.axes)
+
+    @property
+    def is_unscaled(self) -> bool:
+        """Whether the old places hold the old value itself."""
+        return isclose(self.scale, 1, rel_tol=1e-12)
 
 
 Known = Likeness | None

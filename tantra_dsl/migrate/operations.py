@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import isclose, prod
 from typing import Any
 
 from tantra_dsl.graph.hash import program_digest
@@ -12,12 +13,15 @@ from tantra_dsl.graph.model import Node
 from tantra_dsl.migrate.axes import Axis
 from tantra_dsl.migrate.likeness import Differs, Likeness, Step
 from tantra_dsl.migrate.tables import first_capture, head_columns, reads_head_elsewhere
-from tantra_dsl.scalars.ir import Program
+from tantra_dsl.migrate.vanish import one_more
+from tantra_dsl.scalars.ir import Op, Program, Var
 
 Result = Likeness | str
 
 _DROPPED = frozenset({"name", "path", "causal", "arity", "heads"})
 """Attributes that follow from others, or that tell nothing about the function."""
+_SCALING = frozenset({"linear", "expert_linear", "map", "dropout", "stop_gradient"})
+"""Operations that are known to make of a scaled operand a scaled result, or to say that they do not."""
 _BIASED = frozenset({"linear", "expert_linear"})
 _WHY = {
     "mask": "queries see other keys",
@@ -35,9 +39,27 @@ _WHY = {
 
 def compared(step: Step) -> Result:
     """What the new one of two primitives of one kind holds, their attributes aside."""
+    if any(operand.shares - _summed(step, number) for number, operand in enumerate(step.operands)):
+        return "channels that are repeated share a number"
     if any(operand.shift for operand in step.operands):
-        return "a weight is stored otherwise"
+        return _stored_scaled(step) or "a weight is stored otherwise"
+    if step.new.op not in _SCALING and not all(operand.is_unscaled for operand in step.operands):
+        return "channels are scaled"
     return _RULES.get(step.new.op, _plain)(step)
+
+
+def _summed(step: Step, operand: int) -> frozenset[int]:
+    """The axis of an operand that a product sums over, where the operand is its weight."""
+    axis = {("linear", 1): 1, ("expert_linear", 2): 2}.get((step.new.op, operand))
+    return frozenset() if axis is None else frozenset({axis})
+
+
+def _stored_scaled(step: Step) -> Likeness | None:
+    """A weight that is stored minus one and was scaled as a whole: one plus it is scaled."""
+    if step.new.op != "map" or not one_more(step.new.attr("program")):
+        return None
+    weight = step.operands[0]
+    return Likeness(weight.axes, scale=weight.scale) if isclose(weight.shift, weight.scale - 1) else None
 
 
 def changed(step: Step) -> str:
@@ -91,14 +113,23 @@ def _product(step: Step, x: Likeness, weight: Likeness, rows: int, made: tuple[A
     columns = weight.axes[rows + 1]
     if x.axes[-1] != columns:
         return "channels meet other columns of a weight"
-    if columns is not None and not columns.keeps_each_once:
+    scale = x.scale * weight.scale
+    if columns is not None and columns.times > 1:
+        step.rounding.append(_REPEATED)
+        scale *= 1 if rows + 1 in weight.shares else columns.times
+    elif columns is not None and not columns.keeps_each_once:
         return "channels are averaged" if columns.averages else f"{columns.left_out:,} channels are left out"
     if columns is not None and columns.has_new and rows + 1 not in weight.zeros:
         return "new channels are read"
     for bias in step.operands[rows + 2 :]:
         if bias.axes[-1] != weight.axes[rows]:
             return "a bias is carried over otherwise than its weight"
-    return Likeness(made) if step.zero_bias else "a bias comes or goes"
+        if not isclose(bias.scale, scale):
+            return "channels are scaled, and a bias is not"
+    return Likeness(made, scale=scale) if step.zero_bias else "a bias comes or goes"
+
+
+_REPEATED = "channels are repeated, and summed over in another order"
 
 
 def _embedding(step: Step) -> Result:
@@ -120,7 +151,7 @@ def _plain(step: Step) -> Result:
 
 
 def _passed(step: Step) -> Result:
-    return Likeness(step.operands[0].axes)
+    return Likeness(step.operands[0].axes, scale=step.operands[0].scale)
 
 
 def _split_heads(step: Step) -> Result:
@@ -139,7 +170,7 @@ def _merge_heads(step: Step) -> Result:
     channels = step.size(0, -1)
     if width is not None or channels is None:
         return "heads have another width"
-    return Likeness((*leading, None if heads is None else heads.times(channels)))
+    return Likeness((*leading, None if heads is None else heads.of_heads(channels)))
 
 
 def _map(step: Step) -> Result:
@@ -154,7 +185,23 @@ def _map(step: Step) -> Result:
         axes.append(found.pop() if found else None)
     if any(axis is not None and axis.averages for axis in axes):
         return "means of groups go through a function of each element"
-    return Likeness(tuple(axes[::-1]))
+    scale = _scaled(step)
+    return "channels are scaled before a function of each element" if scale is None else Likeness(
+        tuple(axes[::-1]), scale=scale
+    )  # fmt: skip
+
+
+def _scaled(step: Step) -> float | None:
+    """What a product or a sum of scaled operands is scaled by; None where that cannot be said."""
+    scales = [operand.scale for operand in step.operands]
+    if all(operand.is_unscaled for operand in step.operands):
+        return 1.0
+    body = step.new.attr("program").body
+    if not isinstance(body, Op) or not all(isinstance(part, Var) for part in body.args):
+        return None
+    if body.op == "mul" and len(body.args) == len(scales):
+        return prod(scales)
+    return scales[0] if body.op in ("add", "sub") and all(isclose(scale, scales[0]) for scale in scales) else None
 
 
 def _spans(step: Step, operand: int, place: int) -> bool:
@@ -172,11 +219,19 @@ def _combine_experts(step: Step) -> Result:
 def _within_heads(step: Step) -> Result:
     """What works inside each head or row, the last axis."""
     axes = step.operands[0].axes
+    if step.new.op == "normalize" and axes[-1] is not None and axes[-1].times and _by_mean(step.new):
+        step.rounding.append(_REPEATED)
+        return Likeness(axes)
     if axes[-1] is not None:
         return "a normalisation over more channels" if step.new.op == "normalize" else "heads have another width"
     if step.new.op == "normalize" and any(axis is not None and axis.averages for axis in axes):
         return "means of groups are normalised"
     return Likeness(axes)
+
+
+def _by_mean(node: Node) -> bool:
+    """Whether a normalisation divides by a mean, which channels that are repeated leave as it is."""
+    return node.attr("kind") in ("rms", "layernorm") and node.attr("groups", 1) == 1
 
 
 def _attend(step: Step) -> Result:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,7 +11,7 @@ from tantra_dsl.graph.model import Graph, Init
 from tantra_dsl.migrate.alignment import Alignment, Growth, Pair, Place
 from tantra_dsl.migrate.axes import Axis, Heads, head_axes
 from tantra_dsl.migrate.rules import Carried, Fill, Rule, Started, Zeros, in_units
-from tantra_dsl.migrate.spaces import IDS, POSITIONS, SCORES, Space, Spaces
+from tantra_dsl.migrate.spaces import CENTRED, IDS, NORMALISED, POSITIONS, SCORES, Space, Spaces
 from tantra_dsl.migrate.vanish import zeros_for_identity
 
 NewRows = Literal["mean", "init"]
@@ -153,9 +154,10 @@ class _Planner:
         axes = self._axes(pair.old, pair.new)
         if isinstance(axes, str):
             return axes
-        fills = tuple(self._fill(pair.new, number) for number in range(len(axes)))
+        fills = tuple(self._fill(pair.new, number, axis) for number, axis in enumerate(axes))
         units = tuple(self._unit(pair.new, number) for number in range(len(axes)))
-        return Carried(pair.old.path, axes, fills, units, _shift(pair.old, pair.new))
+        scale = self._scale(pair.new, axes)
+        return Carried(pair.old.path, axes, fills, units, _shift(pair.old, pair.new, scale), scale)
 
     def _alone(self, pair: Pair) -> Rule | str:
         """A tensor that the old model does not have."""
@@ -191,9 +193,12 @@ class _Planner:
             return self._channel_axis(old, new, a, b)
         if old.size == new.size:
             return Axis.same(old.size)
-        blocked = sorted((old.root.marks | new.root.marks) - _GROWS)
+        marks = old.root.marks | new.root.marks
+        blocked = sorted(marks - _GROWS - {NORMALISED, CENTRED})
         if blocked:
             return _no_way(old, new, f"a width that is {blocked[0]}")
+        if NORMALISED in marks and new.size % old.size == 0:
+            return Axis.repeated(old.size, new.size // old.size)
         return Axis.resized(old.size, new.size)
 
     def _channel_axis(self, old: Space, new: Space, a: tuple[Space, Space], b: tuple[Space, Space]) -> Axis | str:
@@ -203,9 +208,9 @@ class _Planner:
         if widths[0] != widths[1] or widths[0] is None:
             if old.size == new.size:
                 return Axis.same(old.size)
-            return _no_way(old, new, f"heads of {widths[0]} that become {widths[1]} wide")
+            return _no_way(old, new, f"heads of {widths[0]} that become {widths[1]} wide{_more_heads(new, widths[0])}")
         heads = self._head_axis(a[0], b[0])
-        return _no_way(old, new, "heads that do not divide each other") if heads is None else heads.times(widths[0])
+        return _no_way(old, new, "heads that do not divide each other") if heads is None else heads.of_heads(widths[0])
 
     def _head_axis(self, old: Space, new: Space) -> Axis | None:
         is_keys = old.queries is not None
@@ -215,12 +220,35 @@ class _Planner:
         found = head_axes(sides[0], sides[1])
         return None if found is None else found[1 if is_keys else 0]
 
-    def _fill(self, place: Place, number: int) -> Fill:
-        if self.new.is_summed(place.twin, number):
-            return "zero"
+    def _fill(self, place: Place, number: int, axis: Axis) -> Fill:
         axes = self.new.axes.get(place.twin, ())
         marks = axes[number].root.marks if axes else set()
+        if NORMALISED in marks and not axis.is_same:
+            return self._fill_normalised(place, number, axis, CENTRED in marks)
+        if self.new.is_summed(place.twin, number):
+            return "zero"
         return "mean" if marks & {IDS, SCORES} and self.options.new_rows == "mean" else "start"
+
+    def _fill_normalised(self, place: Place, number: int, axis: Axis, centred: bool) -> Fill:
+        """New channels of a stream that norms read are zero, or its mean, so that norms give the old ones but for eps.
+
+        Then they may be read by weights that are started, which they learn by. The weights of norms start as they do.
+        """
+        is_read = self.new.is_summed(place.twin, number) and place.twin not in self.new.tables
+        if axis.times:
+            return "share" if is_read else "start"
+        return "start" if is_read or place.twin in self.new.gains else "mean" if centred else "zero"
+
+    def _scale(self, place: Place, axes: tuple[Axis, ...]) -> float:
+        """What a norm's weight is multiplied by where the width changes that it normalises over."""
+        if place.twin not in self.new.gains or len(axes) != 1 or axes[0].is_same:
+            return 1.0
+        if not axes[0].times:
+            grows = axes[0].has_new and self.new.gains[place.twin]
+            return math.sqrt(axes[0].old / axes[0].size) if grows else 1.0
+        # A table that is looked up is repeated whole: what else it multiplies has to be less.
+        readers = self.new.fed.get(place.twin, set())
+        return 1 / axes[0].times if readers and readers <= self.new.tables else 1.0
 
     def _unit(self, place: Place, number: int) -> tuple[str, int]:
         """What the places of an axis are to a reader, and how many make one."""
@@ -247,16 +275,22 @@ def _numbers(side: Space) -> Heads | None:
     return Heads(queries.size, keys.size)
 
 
+def _more_heads(new: Space, width: int | None) -> str:
+    """What would have a rule where heads change their width, which scores and positions depend on."""
+    return f" ({new.size // width} heads of {width} have a rule)" if width and new.size and not new.size % width else ""
+
+
 def _no_way(old: Space, new: Space, what: str) -> str:
     return f"{what}, {old.size:,} -> {new.size:,}"
 
 
-def _shift(old: Place, new: Place) -> float:
-    """What to add to a norm's weight that one model stores minus one."""
-    starts = old.node.attr("init"), new.node.attr("init")
+def _shift(old: Place, new: Place, scale: float) -> float:
+    """What to add to a norm's weight, which is multiplied by ``scale``, where one model or both store it minus one."""
     if not old.path.endswith("weight"):
         return 0.0
-    return -1.0 if starts == (_ONE, _ZERO) else 1.0 if starts == (_ZERO, _ONE) else 0.0
+    kinds = {_ONE: 0.0, _ZERO: 1.0}
+    starts = [kinds.get(place.node.attr("init")) for place in (old, new)]
+    return 0.0 if starts[0] is None or starts[1] is None else scale * starts[0] - starts[1]
 
 
 def _cut(old: Place, rule: Carried) -> Iterator[Loss]:

@@ -67,6 +67,8 @@ class _Walk:
     def _result(self, at: _Bodies, name: str) -> None:
         made = at.result(*[partial(named, name)] * 2)
         axis = next((axis for axis in made.axes if axis is not None), None) if made is not None else None
+        if made is not None and not made.is_unscaled:
+            at.tell(f"`{name}` is {made.scale:.6g} times what it was")
         if axis is not None:
             at.tell(f"`{name}` has {axis.size:,} entries for each position, and had {axis.old:,}")
 
@@ -76,7 +78,9 @@ class _Walk:
         if isinstance(rule, Carried) and rule.source == old:
             axes = tuple(None if axis.is_same else axis for axis in rule.axes)
             zeros = frozenset(number for number, fill in enumerate(rule.fills) if fill == "zero")
-            return Likeness(axes, zeros=zeros, shift=rule.shift)
+            pairs = enumerate(zip(rule.axes, rule.fills, strict=True))
+            shares = frozenset(number for number, (axis, fill) in pairs if fill == "share" and axis.times > 1)
+            return Likeness(axes, zeros=zeros, shares=shares, shift=rule.shift, scale=rule.scale)
         if isinstance(rule, Started):
             return "its weights are started anew"
         return "its weights are zero" if isinstance(rule, Zeros) else Differs("other weights are read")
@@ -201,8 +205,9 @@ class _Bodies:
         why = changed(step)
         if why:
             self.tell(Differs(why))
+        found = compared(step) if len(held) == len(operands) else None
         self.walk.found.rounding += step.rounding
-        return compared(step) if len(held) == len(operands) else None
+        return found
 
     def _extra_bias(self, a: Node, b: Node) -> bool:
         """Whether a bias that only one of two linear layers has is zero."""
@@ -223,10 +228,12 @@ class _Bodies:
         weight = self.known[operands[0]]
         if weight is None:
             return None
-        if weight.shift != (-1 if a.op == "param" else 1):
+        if weight.shares:
+            return "channels that are repeated share a number"
+        if weight.shift != (-1 if a.op == "param" else weight.scale):
             return "a weight is stored otherwise"
         self.walk.found.rounding.append("weights of norms are stored minus one in one model")
-        return Likeness(weight.axes)
+        return Likeness(weight.axes, scale=weight.scale)
 
     def _input(self, a: Node, b: Node, out: int) -> Known | str:
         if (a.id, b.id) in self.given:

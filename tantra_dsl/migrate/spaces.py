@@ -15,9 +15,12 @@ from tantra_dsl.graph.paths import used_bodies
 from tantra_dsl.graph.stacks import Layers
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.migrate.tables import first_capture, head_columns
+from tantra_dsl.migrate.vanish import one_more
+from tantra_dsl.scalars.ir import Op, Var
 
 IDS, POSITIONS, SCORES = "ids", "positions", "scores"
-NORMALISED = "normalised over"
+NORMALISED, CENTRED = "normalised over", "centred"
+"""What norms over a whole axis do to it: divide by a mean square, and subtract the mean before that."""
 
 
 class Space:
@@ -89,12 +92,17 @@ class Space:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor's axes; ``weight`` is its path where it is one, and ``module`` the prefix of an instance."""
+    """A tensor's axes; ``weight`` is its path where it is one, and ``module`` the prefix of an instance.
+
+    ``is_normal``: it is what a norm gives, with the weights ``gains`` of the norm applied to it.
+    """
 
     axes: tuple[Space, ...] = ()
     weight: str = ""
     module: str = ""
     is_position: bool = False
+    is_normal: bool = False
+    gains: tuple[str, ...] = ()
 
 
 @dataclass
@@ -105,6 +113,13 @@ class Spaces:
     axes: dict[str, tuple[Space, ...]] = field(default_factory=dict)
     reads: set[tuple[str, int]] = field(default_factory=set)
     """Axes of weights along which a sum is taken."""
+
+    tables: set[str] = field(default_factory=set)
+    """Weights whose rows are looked up."""
+    gains: dict[str, bool] = field(default_factory=dict)
+    """Weights of norms: whether they multiply (else they are added)."""
+    fed: dict[str, set[str]] = field(default_factory=dict)
+    """For each weight of a norm the weights that the norm's result goes into; empty names for other readers."""
 
     def __post_init__(self) -> None:
         outputs, _ = self._body(self.graph.main, "", [])
@@ -137,6 +152,8 @@ class Spaces:
 
     def _node(self, node: Node, prefix: str, known: dict[Ref, Value]) -> list[Value]:
         inputs = [known[ref] for ref in node.inputs]
+        if node.op not in _PASSING:
+            self._feed(inputs, "")
         if node.op == "param":
             return [self._weight(f"{prefix}{node.attr('name')}", node.type)]
         if node.op == "instance":
@@ -149,6 +166,11 @@ class Spaces:
             return [self._stack(node, prefix, inputs)]
         rule = _RULES.get(node.op)
         return self._other(node, inputs) if rule is None else rule(self, node, inputs)
+
+    def _feed(self, values: Sequence[Value], weight: str) -> None:
+        for value in values:
+            for gain in value.gains:
+                self.fed.setdefault(gain, set()).add(weight)
 
     def _weight(self, path: str, type: TensorType) -> Value:
         if path not in self.axes:
@@ -198,6 +220,7 @@ class Spaces:
 
     def _linear(self, node: Node, inputs: list[Value]) -> list[Value]:
         x, weight = inputs[0], inputs[1]
+        self._feed([x], weight.weight)
         x.axes[-1].join(weight.axes[1])
         self.reads.add((weight.weight, 1))
         for bias in inputs[2:]:
@@ -220,6 +243,7 @@ class Spaces:
 
     def _embedding(self, node: Node, inputs: list[Value]) -> list[Value]:
         ids, weight = inputs
+        self.tables.add(weight.weight)
         weight.axes[0].mark(POSITIONS if ids.is_position else IDS)
         return [Value((*ids.axes, weight.axes[1]))]
 
@@ -233,14 +257,28 @@ class Spaces:
             for place, space in enumerate(reversed(value.axes), start=1):
                 if space.size == made[-place].size:
                     made[-place].join(space)
-        return [Value(tuple(made))]
+        if len(inputs) == 1 and one_more(node.attr("program")):
+            return [Value(tuple(made), inputs[0].weight)]
+        return [self._gained(node, inputs, tuple(made))]
+
+    def _gained(self, node: Node, inputs: list[Value], axes: tuple[Space, ...]) -> Value:
+        """A norm's result times a weight of its, or plus one; anything else is a value like any other."""
+        body = node.attr("program").body
+        others = [value for value in inputs if not value.is_normal]
+        is_plain = isinstance(body, Op) and body.op in ("mul", "add") and all(isinstance(p, Var) for p in body.args)
+        if len(inputs) != 2 or len(others) != 1 or len(others[0].axes) != 1 or not others[0].weight or not is_plain:
+            self._feed(inputs, "")
+            return Value(axes)
+        (normal,) = (value for value in inputs if value.is_normal)
+        self.gains[others[0].weight] = body.op == "mul"
+        return Value(axes, is_normal=True, gains=(*normal.gains, others[0].weight))
 
     def _same(self, node: Node, inputs: list[Value]) -> list[Value]:
         return [Value(inputs[0].axes)]
 
     def _normalize(self, node: Node, inputs: list[Value]) -> list[Value]:
-        inputs[0].axes[-1].mark(NORMALISED)
-        return [Value(inputs[0].axes)]
+        inputs[0].axes[-1].mark(*_norm_marks(node))
+        return [Value(inputs[0].axes, is_normal=True)]
 
     def _rope(self, node: Node, inputs: list[Value]) -> list[Value]:
         inputs[0].axes[-1].mark("turned by positions")
@@ -279,6 +317,13 @@ class Spaces:
         return [Value(())]
 
 
+def _norm_marks(node: Node) -> tuple[str, ...]:
+    if node.attr("groups", 1) != 1:
+        return ("normalised over in groups",)
+    kinds = {"rms": (NORMALISED,), "layernorm": (NORMALISED, CENTRED)}
+    return kinds.get(node.attr("kind"), ("brought to length one",))
+
+
 def _fresh(type: TensorType) -> tuple[Space, ...]:
     return tuple(Space(dim.size.known) for dim in type.dims)
 
@@ -288,6 +333,8 @@ def _join_all(ours: Sequence[Space], theirs: Sequence[Space]) -> None:
         a.join(b)
 
 
+_PASSING = frozenset({"linear", "map", "call", "stack"})
+"""Operations that tell themselves where what they read goes."""
 _RULES: dict[str, Callable[[Spaces, Node, list[Value]], list[Value]]] = {
     "linear": Spaces._linear, "expert_linear": Spaces._expert_linear, "combine_experts": Spaces._combine_experts,
     "embedding": Spaces._embedding, "positions": Spaces._positions, "map": Spaces._map, "dropout": Spaces._same,

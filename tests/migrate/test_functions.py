@@ -85,6 +85,97 @@ SAME = {
 }  # fmt: skip
 
 
+PLUS = LLAMA.replace("let norm: rms", "let norm: rms(weight: one_plus)").replace("language_model", "tied")
+
+
+def widened(text: str, times: int = 2) -> str:
+    """Several times the width of the stream, in heads of the width that they had."""
+    heads = f"heads: {4 * times}, kv_heads: {2 * times}" if "kv_heads" in text else f"heads: {4 * times}"
+    old = "heads: 4, kv_heads: 2" if "kv_heads" in text else "heads: 4"
+    return edited(("dim: 16", f"dim: {16 * times}"), (old, heads), text=text)
+
+
+WIDER = {
+    "tied_to_the_table": (SMALL, widened(SMALL)),
+    "thrice": (SMALL, widened(SMALL, 3).replace("hidden: 24", "hidden: 40")),
+    "head_of_its_own": (LLAMA, widened(LLAMA)),
+    "deeper_too": (LLAMA, widened(LLAMA, 4).replace("2 of", "4 of")),
+    "wider_sandwich": tuple(text.replace("pre(norm)", "sandwich(norm)") for text in (LLAMA, widened(LLAMA))),
+    "post": tuple(text.replace("pre(norm)", "post(norm)") for text in (SMALL, widened(SMALL))),
+    "stored_minus_one": (PLUS, widened(PLUS)),
+    "no_longer_tied": (PLUS, widened(PLUS).replace("tied", "language_model")),
+    "experts": (EXPERTS, widened(EXPERTS)),
+    "wider_gated_wiring": (GATED, widened(GATED)),
+}
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_a_wider_stream_is_the_old_one_several_times_over(name: str) -> None:
+    before, after = WIDER[name]
+    found = carried(before, after)
+    assert found.made.claim.kind == "rounding"
+    assert found.made.claim.reasons == ("channels are repeated, and summed over in another order",)
+    assert found.error < EXACT
+
+
+def test_repeated_channels_learn_apart() -> None:
+    """They are read by shares that differ, so that what makes them has other gradients."""
+    from tests.migrate.conftest import loaded
+
+    before, after = WIDER["head_of_its_own"]
+    module = loaded(after, carried(before, after).new)
+    module.zero_grad()
+    module.loss(tokens=torch.randint(0, 31, (2, 9), generator=torch.Generator().manual_seed(2))).backward()  # type: ignore[operator]
+    for name in ("embed.weight", "layers.0.ffn.out.weight", "layers.1.attention.out.weight"):
+        grad = dict(module.named_parameters())[name].grad
+        assert grad is not None
+        halves = grad.chunk(2, 1 if name == "embed.weight" else 0)
+        assert (halves[0] - halves[1]).abs().max() > 0.1 * grad.abs().max()
+
+
+def test_shares_in_half_precision_sum_up_but_for_one_rounding() -> None:
+    before, after = WIDER["head_of_its_own"]
+    weights = {name: weight.bfloat16() for name, weight in random_weights(before).items()}
+    new = planned(before, after).carry(weights, 5)["layers.0.ffn.up.weight"]
+    old = weights["layers.0.ffn.up.weight"].double()
+    assert new.dtype == torch.bfloat16
+    wrong = (new.double().unflatten(1, (2, 16)).sum(1) - old).abs()
+    assert (wrong <= 2**-8 * new[:, 16:].double().abs()).all()  # the last share's own rounding, and no other
+    assert (new[:, :16] != new[:, 16:]).double().mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    "before", [SMALL, LLAMA, PLUS.replace("tied", "language_model")], ids=["layernorm", "rms", "one_plus"]
+)
+def test_a_stream_that_is_no_multiple_wider_changes_what_eps_does_and_no_more(before: str) -> None:
+    after = widened(before).replace("dim: 32", "dim: 24").replace("heads: 8", "head_dim: 4, heads: 8")
+    found = carried(before, after)
+    assert found.made.claim.kind == "another"
+    assert any("a normalisation over more channels" in reason for reason in found.made.claim.reasons)
+    assert 1e-9 < found.error < 1e-4
+    exact = [text.replace("let norm: layernorm", "let norm: layernorm(eps: 0)") for text in (before, after)]
+    exact = [text.replace("let norm: rms", "let norm: rms(eps: 0)").replace("(eps: 0)(", "(eps: 0, ") for text in exact]
+    assert carried(*exact).error < EXACT
+
+
+def test_channels_of_a_narrower_stream_are_left_out() -> None:
+    after = edited(("dim: 16", "dim: 8"), ("heads: 4,", "heads: 4, head_dim: 4,"))
+    assert "W0202" in {problem.code for problem in planned(SMALL, after).problems()}
+    found = carried(SMALL, after, drop=True)
+    assert found.made.claim.kind == "another"
+    assert torch.equal(found.new["layers.0.ffn_norm.weight"], found.old["layers.0.ffn_norm.weight"][:8])
+
+
+def test_heads_that_become_wider_have_no_rule_and_what_would() -> None:
+    made = planned(SMALL, edited(("dim: 16", "dim: 32")))
+    (problem,) = made.problems()
+    assert problem.code == "W0201"
+    assert {lack.why for lack in made.plan.lacks} == {
+        "heads of 4 that become 8 wide (8 heads of 4 have a rule), 16 -> 32"
+    }
+    assert planned(SMALL, widened(SMALL)).problems() == []
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_function(name: str) -> None:
     before, after = SAME[name]

@@ -14,9 +14,18 @@ from tantra_dsl.migrate.planning import Entry, Plan
 from tantra_dsl.migrate.proof import prove
 from tantra_dsl.migrate.rules import Carried, Started, Zeros
 from tests.migrate.conftest import planned, random_weights, result
-from tests.migrate.test_functions import EXACT, SAME
+from tests.migrate.test_functions import EXACT, SAME, WIDER
 
-NAMES = ["all_at_once", "sandwich", "wider_experts", "keys_and_heads", "wider_without_norms", "layers_in_a_pattern"]
+NAMES = [
+    "tied_to_the_table",
+    "no_longer_tied",
+    "all_at_once",
+    "sandwich",
+    "wider_experts",
+    "keys_and_heads",
+    "wider_without_norms",
+    "layers_in_a_pattern",
+]
 
 
 def spoiled(plan: Plan) -> Iterator[tuple[str, Plan]]:
@@ -34,6 +43,8 @@ def _others(entry: Entry, plan: Plan) -> Iterator[Carried | Started | Zeros]:
     if isinstance(entry.rule, Carried):
         yield Zeros("spoiled")
         yield replace(entry.rule, fills=("start",) * len(entry.rule.fills))
+        yield replace(entry.rule, fills=("share",) * len(entry.rule.fills))
+        yield replace(entry.rule, scale=entry.rule.scale * 0.75)
         yield replace(entry.rule, axes=tuple(replace(a, blocks=a.blocks[::-1]) for a in entry.rule.axes))
         others = (e.rule for e in plan.entries if e.old is not None and e.new.shape == entry.new.shape)
         swaps = (o for o in others if isinstance(o, Carried) and o.source != entry.rule.source and _alike(o, entry))
@@ -47,7 +58,7 @@ def _alike(rule: Carried, entry: Entry) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_spoiled_plan_is_not_believed(name: str) -> None:
-    before, after = SAME[name]
+    before, after = {**SAME, **WIDER}[name]
     made = planned(before, after)
     graphs = made.before.graph(), made.after.graph()
     assert prove(*graphs, made.plan, False).reasons == []

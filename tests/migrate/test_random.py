@@ -30,7 +30,7 @@ GROWS: dict[str, tuple[str, ...]] = {
     "layers.attention.sink": ("", "true"),
     "layers.wiring": ("pre(layernorm)", "sandwich(rms(eps: 1e-4))"),
     "context": ("24", "40"),
-    "dim": ("16",),
+    "dim": ("16", "24", "32"),
     "head": ("tied", "language_model"),
 }
 """Knobs whose changes keep the function more often than not."""
