@@ -13,9 +13,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from tantra_compiler.options import CompileOptions
+from tantra_compiler.passes.add_norm import FuseAddNorm
 from tantra_compiler.passes.base import Pass, run_passes
 from tantra_compiler.passes.kernels import ChooseKernels
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
+from tantra_compiler.passes.narrow_norms import NarrowNorms
 from tantra_compiler.passes.norms import FuseNorms
 from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_compiler.passes.repeated import DropUnread, ShareRepeated
@@ -33,6 +35,8 @@ def pipeline(options: CompileOptions) -> list[Pass]:
         DropUnread(),
         FuseLinearLoss(),
         FuseNorms(),
+        FuseAddNorm(),
+        NarrowNorms(),
         ChooseKernels(tuple(options.kernels.items())),
     ]
     return [each for each in passes if each.name not in options.without]

@@ -123,7 +123,7 @@ def test_imports_only_what_it_uses() -> None:
 
 def test_one_line_per_equation() -> None:
     source = emit_source(hand_models.gpt2(), CompileOptions(dropout=0.1))
-    assert "x = x + F.dropout(self.attention(self.attention_norm(x), cache), 0.1, self.training)" in source
+    assert "return x + F.dropout(self.ffn(normal), 0.1, self.training)" in source
     assert 'return self.down(F.gelu(self.up(x), approximate="tanh"))' in source
 
 

@@ -132,21 +132,6 @@ def _transpose(site: Site) -> Expr:
 # --- statistics ------------------------------------------------------------------------
 
 
-@lowers("normalize")
-def _normalize(site: Site) -> Expr:
-    kind = {"layernorm": "layer_norm", "rms": "rms_norm", "l2": "l2_norm"}[site.node.attr("kind")]
-    groups = site.node.attr("groups", 1)
-    eps = number(site.node.attr("eps"))
-    if groups == 1:
-        return site.run(kind, site.args[0], eps=eps)
-    return site.run(f"group_{kind}", site.args[0], repr(groups), eps=eps)
-
-
-@lowers("layer_norm", "rms_norm")
-def _weighted_norm(site: Site) -> Expr:
-    return site.run(site.node.op, *site.args, eps=number(site.node.attr("eps")))
-
-
 @lowers("softmax")
 def _softmax(site: Site) -> Expr:
     return method(site.args[0], "softmax", repr(site.axis()))

@@ -78,7 +78,8 @@ def layer_constructor(node: Node, weight: Node) -> str | None:
     if node.op == "embedding":
         return f"nn.Embedding({shape[0]}, {shape[1]})"
     if node.op == "layer_norm":
-        return f"nn.LayerNorm({shape[0]}, eps={number(node.attr('eps'))}{'' if biased else ', bias=False'})"
+        kind = "LayerNorm" if node.attr("narrow") else "nn.LayerNorm"
+        return f"{kind}({shape[0]}, eps={number(node.attr('eps'))}{'' if biased else ', bias=False'})"
     return None
 
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("operators", "remembered", "cache", "shape", "linear", "norms", "positions", "short_attention", "attention",
+_ORDER = ("operators", "remembered", "cache", "shape", "linear", "norm_parts", "norm_operator", "norms", "add_norm",
+          "positions", "short_attention", "attention",
           "program", "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",
           "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "linear_loss",
           "weights")  # fmt: skip

@@ -7,14 +7,21 @@ from tantra_dsl.graph.ops import OPS, OpSpec
 from tantra_dsl.graph.rules import RULES, Attrs, Types, need
 from tantra_dsl.graph.types import TensorType
 
+ADD_NORM = "add_norm"
 _FUSED = (
     OpSpec(
         "layer_norm",
         ("x", "weight", "bias?"),
-        ("eps", "has"),
+        ("eps", "has", "narrow"),
         "layernorm over the last dimension, times weight, + bias.",
     ),
-    OpSpec("rms_norm", ("x", "weight"), ("eps",), "rms over the last dimension, times weight."),
+    OpSpec("rms_norm", ("x", "weight"), ("eps", "narrow"), "rms over the last dimension, times weight."),
+)
+_ADD_NORM = OpSpec(
+    ADD_NORM,
+    ("x", "y", "weight?", "bias?"),
+    ("kind", "eps", "has", "narrow"),
+    "(x + y, its norm of kind layernorm or rms over the last dimension, times weight, + bias).",
 )
 _LOSS = OpSpec(
     LINEAR_LOSS,
@@ -31,6 +38,12 @@ def _weighted_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (types[0],)
 
 
+def _add_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    need(types[0] == types[1], f"{types[0]} and {types[1]} differ", 0, 1)
+    (normal,) = _weighted_norm((types[0], *types[2:]), attrs)
+    return (types[0], normal)
+
+
 def _linear_loss(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     x, weight, target, *vectors = types
     need(weight.rank == 2 and weight.dims[1].size == x.dims[-1].size, f"{weight} does not fit {x}", 0, 1)
@@ -41,5 +54,5 @@ def _linear_loss(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (TensorType(()),)
 
 
-OPS.update({spec.name: spec for spec in (*_FUSED, _LOSS)})
-RULES.update({spec.name: _weighted_norm for spec in _FUSED} | {LINEAR_LOSS: _linear_loss})
+OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS)})
+RULES.update({spec.name: _weighted_norm for spec in _FUSED} | {ADD_NORM: _add_norm, LINEAR_LOSS: _linear_loss})

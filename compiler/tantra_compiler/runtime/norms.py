@@ -6,22 +6,55 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from tantra_compiler.runtime.norm_operator import narrowed, narrows, norm_dtype, run_norm
+from tantra_compiler.runtime.operators import fused_pays
 from tantra_compiler.runtime.shape import split_heads
 
 
-def layer_norm(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float) -> Tensor:
-    """``(x - mean) / sqrt(variance + eps)``, times ``weight``, plus ``bias`` (Ba et al. 2016)."""
-    return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+def layer_norm(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float, narrow: bool = False
+) -> Tensor:
+    """``(x - mean) / sqrt(variance + eps)``, times ``weight``, plus ``bias`` (Ba et al. 2016).
+
+    A ``narrow`` norm is in autocast's precision, as the products that read it would round it.
+    """
+    pays = x.is_cuda or (narrow and narrows(x))
+    if pays and fused_pays(x, weight, bias):
+        return _norm_alone(x, weight, bias, True, eps, narrow)
+    return layer_norm_reference(x, weight, bias, eps=eps, narrow=narrow)
 
 
-def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float) -> Tensor:
-    """``x / sqrt(mean(x ** 2) + eps)``, times ``weight`` (Zhang & Sennrich 2019)."""
+def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float, narrow: bool = False) -> Tensor:
+    """``x / sqrt(mean(x ** 2) + eps)``, times ``weight`` (Zhang & Sennrich 2019).
+
+    A ``narrow`` norm is in autocast's precision, as the products that read it would round it.
+    """
+    if fused_pays(x, weight):
+        return _norm_alone(x, weight, None, False, eps, narrow)
+    return rms_norm_reference(x, weight, eps=eps, narrow=narrow)
+
+
+def _norm_alone(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, centred: bool, eps: float, narrow: bool
+) -> Tensor:
+    return run_norm(x, None, weight, bias, centred, eps, norm_dtype(x, x.dtype, centred, narrow))[1]
+
+
+def layer_norm_reference(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float, narrow: bool = False
+) -> Tensor:
+    """The plain form of ``layer_norm``."""
+    return narrowed(F.layer_norm(x, x.shape[-1:], weight, bias, eps), narrow)
+
+
+def rms_norm_reference(x: Tensor, weight: Tensor | None = None, *, eps: float, narrow: bool = False) -> Tensor:
+    """The plain form of ``rms_norm``: torch's functions or, where it learns on a CPU uncompiled, ``RmsNorm``."""
     trains = torch.is_grad_enabled() and x.dtype in (torch.float32, torch.bfloat16)
-    if weight is not None and x.is_cpu and trains:
-        return RmsNorm.apply(x, weight, eps)  # type: ignore[no-any-return, no-untyped-call]
-    return F.rms_norm(x, x.shape[-1:], weight if weight is None else weight.to(x.dtype), eps)
+    if weight is not None and x.is_cpu and trains and not torch.compiler.is_compiling():
+        return narrowed(RmsNorm.apply(x, weight, eps), narrow)  # type: ignore[no-untyped-call]
+    return narrowed(F.rms_norm(x, x.shape[-1:], weight if weight is None else weight.to(x.dtype), eps), narrow)
 
 
 class RmsNorm(torch.autograd.Function):
@@ -45,6 +78,14 @@ class RmsNorm(torch.autograd.Function):
         share = (product @ w).view(scale.shape) * scale.pow(3) / x.shape[-1]
         grad_x = torch.mul(grad, w).mul_(s).addcmul_(x, share.to(x.dtype), value=-1)
         return grad_x, grad_weight.to(weight.dtype), None
+
+
+class LayerNorm(nn.LayerNorm):
+    """torch's layer, giving what products read; see ``layer_norm`` on what ``narrow`` is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The narrow norm of ``input``."""
+        return layer_norm(input, self.weight, self.bias, eps=self.eps, narrow=True)
 
 
 def l2_norm(x: Tensor, *, eps: float) -> Tensor:
