@@ -3,59 +3,85 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from tantra_dsl.migrate.alignment import Place
 from tantra_dsl.migrate.axes import Axis, Block
-from tantra_dsl.migrate.planning import Plan
+from tantra_dsl.migrate.planning import Entry, Plan
 from tantra_dsl.migrate.rules import Carried, Fill, Started, Zeros
+from tantra_dsl.train.files import Described
 
 Weights = Mapping[str, Tensor]
+Start = Callable[[Place], Tensor]
+"""Gives a weight of the new model as its spec starts it."""
 
 
-def carried(plan: Plan, old: Weights, started: Callable[[], Weights]) -> dict[str, Tensor]:
-    """The new model's weights. ``started`` gives weights started as the new spec says, where a rule asks for them.
+class Carrying(Described):
+    """The new model's weights, each made when it is asked for, from the old ones that ``old`` gives.
 
-    They have the types of the tensors that they come from; the others that of most old ones. What is only copied shares
-    its numbers with the old tensor.
+    ``kinds`` are the types of the old weights. New ones have the types of those that they come from; the others that of
+    most old ones. What is only copied shares its numbers with the old tensor.
     """
-    usual = Counter(tensor.dtype for tensor in old.values()).most_common(1)[0][0] if old else torch.float32
-    fresh = started() if _needs_starts(plan) else {}
-    made: dict[str, Tensor] = {}
-    for entry in plan.entries:
-        path, rule = entry.new.path, entry.rule
-        if isinstance(rule, Zeros):
-            made[path] = torch.zeros(entry.new.shape, dtype=usual)
-        elif isinstance(rule, Started):
-            made[path] = fresh[path].to(usual)
-        else:
-            made[path] = placed(rule, old[rule.source], fresh.get(path))
-    return made
+
+    def __init__(self, plan: Plan, old: Weights, kinds: Mapping[str, torch.dtype], start: Start) -> None:
+        self._entries = {entry.new.path: entry for entry in plan.entries}
+        self._old, self._kinds, self._start = old, kinds, start
+        self._usual = Counter(kinds.values()).most_common(1)[0][0] if kinds else torch.float32
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __getitem__(self, path: str) -> Tensor:
+        entry = self._entries[path]
+        if isinstance(entry.rule, Zeros):
+            return torch.zeros(entry.new.shape, dtype=self._usual)
+        if isinstance(entry.rule, Started):
+            return self._start(entry.new).to(self._usual)
+        return placed(entry.rule, self._old[entry.rule.source], self._start(entry.new) if _starts(entry.rule) else None)
+
+    def described(self, path: str) -> Tensor:
+        """A tensor of the same shape and type that takes no memory."""
+        entry = self._entries[path]
+        return torch.empty(entry.new.shape, dtype=self._kind(entry), device="meta")
+
+    def _kind(self, entry: Entry) -> torch.dtype:
+        return self._kinds[entry.rule.source] if isinstance(entry.rule, Carried) else self._usual
 
 
-def _needs_starts(plan: Plan) -> bool:
-    return any(isinstance(entry.rule, Started) or _starts(entry.rule) for entry in plan.entries)
+def carried(plan: Plan, old: Weights, start: Start) -> Carrying:
+    """The new model's weights from old ones that are in memory."""
+    return Carrying(plan, old, {path: tensor.dtype for path, tensor in old.items()}, start)
 
 
-def _starts(rule: object) -> bool:
-    return isinstance(rule, Carried) and any(
-        (axis.has_new and fill == "start") or (fill == "share" and axis.times > 1)
-        for axis, fill in zip(rule.axes, rule.fills, strict=True)
-    )
+def _starts(rule: Carried) -> bool:
+    pairs = zip(rule.axes, rule.fills, strict=True)
+    return any((axis.has_new and fill == "start") or (fill == "share" and axis.times > 1) for axis, fill in pairs)
+
+
+def _only_moves(rule: Carried) -> bool:
+    """Whether numbers go elsewhere and none is computed."""
+    computed = (axis.averages or (fill == "mean" and not axis.is_same) for axis, fill in
+                zip(rule.axes, rule.fills, strict=True))  # fmt: skip
+    return not rule.shift and rule.scale == 1 and not any(computed)
 
 
 def placed(rule: Carried, old: Tensor, fresh: Tensor | None) -> Tensor:
     """``old`` along the rule's axes; ``fresh`` has the new shape and stands where new places are to be started."""
     if rule.is_copy:
         return old
-    made = old.double() * rule.scale + rule.shift
+    made = old if _only_moves(rule) else old.double() * rule.scale + rule.shift
     for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
         if not axis.is_same:
             made = _along(made, number, axis, fill)
-    if fresh is not None:
-        made = _shared(rule, made, fresh, old.dtype)
+    for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
+        if fill == "share" and axis.times > 1 and fresh is not None:
+            _share(made, fresh, number, axis.times)
     is_new = _started(rule, made.ndim)
     if fresh is not None and bool(is_new.any()):
         made = torch.where(is_new, fresh.to(made.dtype), made)
@@ -70,19 +96,23 @@ def _started(rule: Carried, rank: int) -> Tensor:
     return marks["start"] & ~marks["zero"]
 
 
-def _shared(rule: Carried, made: Tensor, fresh: Tensor, dtype: torch.dtype) -> Tensor:
-    """Repeated places that share a number: equal shares plus what they are started with, so that they learn apart.
+def _share(made: Tensor, fresh: Tensor, number: int, times: int) -> None:
+    """Makes the repeats along an axis share their numbers: equal parts plus what each is started with.
 
-    The last share is what the rounded others leave: the sum is that of the old model.
+    So they learn apart. The last share is what the others leave, as they were rounded. Goes a few rows at a time.
     """
-    for number, (axis, fill) in enumerate(zip(rule.axes, rule.fills, strict=True)):
-        if fill == "share" and axis.times > 1:
-            wholes, starts = (tensor.chunk(axis.times, number) for tensor in (made, fresh.to(made.dtype)))
-            others = [
-                (w / axis.times + s - starts[-1]).to(dtype).double() for w, s in zip(wholes, starts[:-1], strict=False)
-            ]
-            made = torch.cat([*others, wholes[-1] - sum(others)], number)
-    return made
+    along = 0 if number else 1
+    for start in range(0, made.shape[along], _ROWS):
+        length = min(_ROWS, made.shape[along] - start)
+        shares, starts = (tensor.narrow(along, start, length).chunk(times, number) for tensor in (made, fresh))
+        rest, last = shares[-1].double(), starts[-1].double()
+        for share, begun in zip(shares[:-1], starts[:-1], strict=True):
+            share.copy_(share.double() / times + begun.double() - last)
+            rest -= share
+        shares[-1].copy_(rest)
+
+
+_ROWS = 256
 
 
 def _along(tensor: Tensor, number: int, axis: Axis, fill: Fill) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,9 +19,10 @@ from tantra_dsl.migrate.planning import Loss, Options, Plan, make_plan
 from tantra_dsl.migrate.source import Source, check_fits
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
 
     from tantra_dsl.api import Spec
+    from tantra_dsl.migrate.carrying import Carrying
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,14 @@ class Migration:
 
         return WouldLose(span=at_path(self.after.unit.source.name), tensors=table.losses(self, lost))
 
-    def carry(self, old: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+    def carry(self, old: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
         """The new weights. Raises SpecError where the plan cannot be carried out, or a bias that goes is not zero."""
-        from tantra_dsl.migrate.carrying import carried
+        return dict(self.carrying(old, {path: tensor.dtype for path, tensor in old.items()}, seed))
+
+    def carrying(self, old: Mapping[str, Tensor], kinds: Mapping[str, dtype], seed: int) -> Carrying:
+        """The new weights, each made when it is asked for. ``kinds`` are the old ones' types. Raises as ``carry``."""
+        from tantra_dsl.migrate.carrying import Carrying
+        from tantra_dsl.migrate.starting import start
 
         problems = self.problems()
         lost = [loss for loss in self.plan.losses if loss.unless_zero and bool(old[loss.old.path].any())]
@@ -96,7 +102,7 @@ class Migration:
             problems.append(self._lost([Loss(loss.old, "it is not zero, and has no place") for loss in lost]))
         if problems:
             raise SpecError(problems)
-        return carried(self.plan, old, lambda: self.after.compile(seed=seed).state_dict())
+        return Carrying(self.plan, old, kinds, lambda place: start(place, seed))
 
 
 def _counts(places: Iterable[Place]) -> dict[str, int]:
@@ -117,14 +123,18 @@ def plan(before: Spec, after: Spec, options: Options | None = None) -> Migration
 
 
 def carry_out(made: Migration, source: Source, out: Path, seed: int, record: dict[str, Any]) -> None:
-    """Reads the weights of ``source``, carries them over and writes ``out``, whole or not at all. Raises SpecError."""
-    from tantra_dsl.migrate.reading import loaded
+    """Reads the weights of ``source``, carries them over and writes ``out``, whole or not at all. Raises SpecError.
+
+    Goes tensor by tensor: no more than one of each model is in memory.
+    """
+    from tantra_dsl.migrate.reading import Reading
     from tantra_dsl.migrate.writing import require_free, write
 
     require_free(out)
     check_fits(source, made.old_name, made.before.graph(), made.after.graph())
     source.check_content()
-    weights = made.carry(loaded(source), seed)
+    old = Reading(source)
+    weights = made.carrying(old, old.kinds, seed)
     write(out, made.after, weights, record, source.run, seed)
 
 

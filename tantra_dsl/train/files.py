@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,13 +50,19 @@ _TYPES = {
 }  # fmt: skip
 
 
+class Described(Mapping[str, "Tensor"]):
+    """Tensors that are made when they are asked for, and told of before."""
+
+    @abstractmethod
+    def described(self, path: str) -> Tensor:
+        """A tensor of the same shape and type as the one at ``path``, on the device ``meta``."""
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Writes ``tensors`` in the safetensors format, one at a time, flushed; returns the file's SHA-256.
 
     The format is written here because its library can neither flush nor report a full disk as such.
     """
-    import torch
-
     digest = hashlib.sha256()
     with open(path, "wb") as file:
         header = _header(tensors)
@@ -63,20 +70,27 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
             digest.update(piece)
             file.write(piece)
         for name in sorted(tensors):
-            flat = tensors[name].detach().to("cpu").contiguous().reshape(-1)
-            content = flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
+            content = _content(tensors[name])
             digest.update(content)
             file.write(content)
+            del content  # before the next one is made
         file.flush()
         os.fsync(file.fileno())
     return digest.hexdigest()
+
+
+def _content(tensor: Tensor) -> memoryview:
+    import torch
+
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if flat.numel() else memoryview(b"")
 
 
 def _header(tensors: Mapping[str, Tensor]) -> bytes:
     """The JSON header: type, shape and byte range of each tensor, padded so that the data is aligned to 8 bytes."""
     entries, start = {}, 0
     for name in sorted(tensors):
-        tensor = tensors[name]
+        tensor = tensors.described(name) if isinstance(tensors, Described) else tensors[name]
         end = start + tensor.numel() * tensor.element_size()
         kind = _TYPES[str(tensor.dtype).removeprefix("torch.")]
         entries[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [start, end]}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ from safetensors.torch import load_file, save_file
 
 import tantra_dsl
 from tantra_dsl.cli import main
-from tantra_dsl.migrate import find
+from tantra_dsl.migrate import find, plan
+from tantra_dsl.migrate.reading import Reading
+from tantra_dsl.migrate.starting import start
 from tantra_dsl.migrate.stored import tensors_of
 from tantra_dsl.train import checkpoint
-from tests.migrate.conftest import SMALL, edited, module_of, random_weights
+from tests.migrate.conftest import LLAMA, SMALL, edited, module_of, random_weights
+from tests.migrate.test_functions import widened
 
 WIDE = edited(("hidden: 24", "hidden: 40"), ("model small", "model wide"))
 
@@ -104,6 +108,37 @@ def test_shards_are_read_together() -> None:
     assert main(["migrate", "shards", "--from", "small.tantra", "--to", "wide.tantra", "-o", "out"]) == 0
     (Path("shards") / "again.safetensors").write_bytes(Path("shards/0.safetensors").read_bytes())
     assert main(["migrate", "shards", "--from", "small.tantra", "--to", "wide.tantra", "-o", "other"]) == 2
+
+
+@pytest.mark.parametrize("wide", ["hidden: 40", "dim: 32"])
+def test_one_tensor_of_the_old_model_is_in_memory_at_a_time(wide: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: set[str] = set()
+    read: list[str] = []
+    original = Reading.__getitem__
+
+    def tracked(self: Reading, name: str) -> torch.Tensor:
+        assert not alive
+        tensor = original(self, name).clone()
+        alive.add(name)
+        read.append(name)
+        weakref.finalize(tensor, alive.discard, name)
+        return tensor
+
+    monkeypatch.setattr(Reading, "__getitem__", tracked)
+    text = edited(("hidden: 24", "hidden: 40")) if wide == "hidden: 40" else widened(SMALL)
+    Path("wide.tantra").write_text(text)
+    assert main(["migrate", "w.safetensors", "--from", "small.tantra", "--to", "wide.tantra", "-o", "out"]) == 0
+    assert sorted(read) == sorted(saved())
+    assert set(tensors_of(Path("out/weights.safetensors"))) == saved()
+
+
+@pytest.mark.parametrize("text", [SMALL, LLAMA, "model gpt extends gpt2_denseformer { vocab: 31  dim: 24  blocks: 2 }"])
+def test_a_weight_starts_alone_as_in_its_model(text: str) -> None:
+    spec = tantra_dsl.loads(text)
+    made = plan(spec, spec)
+    whole = spec.compile(seed=7).state_dict()
+    for entry in made.plan.entries:
+        assert torch.equal(start(entry.new, 7), whole[entry.new.path])
 
 
 def test_what_cannot_be_read(capsys: pytest.CaptureFixture[str]) -> None:

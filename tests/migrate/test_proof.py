@@ -70,6 +70,8 @@ def test_a_spoiled_plan_is_not_believed(name: str) -> None:
         believed = not prove(*graphs, plan, False).reasons
         seen[believed] += 1
         if believed:
-            error = (result(after, carry(plan, weights, lambda: fresh), tokens) - exact).abs().max()
+            error = (
+                (result(after, dict(carry(plan, weights, lambda place: fresh[place.path])), tokens) - exact).abs().max()
+            )
             assert error < EXACT * exact.abs().max(), (path, plan.rules[path].words)
     assert seen[False] > len(made.plan.items) / 2
