@@ -17,8 +17,10 @@ from tantra_compiler.passes.add_norm import FuseAddNorm
 from tantra_compiler.passes.base import Pass, run_passes
 from tantra_compiler.passes.kernels import ChooseKernels
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
+from tantra_compiler.passes.mapped import FuseActivations
 from tantra_compiler.passes.narrow_norms import NarrowNorms
 from tantra_compiler.passes.norms import FuseNorms
+from tantra_compiler.passes.packed import PackLinears
 from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_compiler.passes.repeated import DropUnread, ShareRepeated
 from tantra_dsl.graph.model import Graph
@@ -34,9 +36,11 @@ def pipeline(options: CompileOptions) -> list[Pass]:
         ShareRepeated(),
         DropUnread(),
         FuseLinearLoss(),
+        PackLinears(),
         FuseNorms(),
         FuseAddNorm(),
         NarrowNorms(),
+        FuseActivations(),
         ChooseKernels(tuple(options.kernels.items())),
     ]
     return [each for each in passes if each.name not in options.without]
@@ -47,7 +51,7 @@ def emit_source(graph: Graph, options: CompileOptions | None = None) -> str:
     from tantra_compiler.emit.module import emit
 
     options = options or CompileOptions()
-    return emit(run_passes(graph, pipeline(options)), graph_digest(graph), options.standalone)
+    return emit(run_passes(graph, pipeline(options)), graph, graph_digest(graph), options.standalone)
 
 
 def compile_graph(graph: Graph, options: CompileOptions | None = None) -> nn.Module:

@@ -10,7 +10,8 @@ from typing import Final
 
 from tantra_compiler.emit.expr import Expr, call, header, listing, quoted, sequence, statement
 from tantra_compiler.emit.formulas import Formula
-from tantra_compiler.emit.programs import capture_names, named_parts, tensor_function
+from tantra_compiler.emit.named_parts import named_parts
+from tantra_compiler.emit.programs import capture_names, tensor_function
 from tantra_compiler.emit.whole import whole
 from tantra_dsl.masks import Aux, Interval, Spans
 from tantra_dsl.masks.attention import AttentionMeaning

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from tantra_compiler.emit.calls import Callables
 from tantra_compiler.emit.expr import Expr, call, entry, header, number, plain, quoted, sequence, statement
-from tantra_compiler.emit.members import Weights, holders, member, reachable
+from tantra_compiler.emit.members import Weights, holders, member, packed_layers, reachable
 from tantra_compiler.emit.names import class_name, identifier
 from tantra_compiler.emit.stacks import stack_constructor
 from tantra_compiler.emit.writer import Writer
@@ -57,12 +57,14 @@ class Classes:
         return "\n".join([*head, doc, *writer.lines(results(body))])
 
     def _class(self, body: Body) -> str:
-        return "\n".join([f"class {_NAME}(nn.Module):", *self.class_head(body), "", *self._forward(body)])
+        base = base_class(self.callables, body)
+        return "\n".join([f"class {_NAME}({base}):", *self.class_head(body), "", *self._forward(body)])
 
     def class_head(self, body: Body) -> list[str]:
         """Docstring, table of starts and ``__init__``."""
         made = constructed(body, self.callables)
-        lines = [f'    """{described(body)}"""', "", *inits_table(self.callables, body)]
+        tables = [*inits_table(self.callables, body), *packed_table(body)]
+        lines = [f'    """{described(body)}"""', "", *tables, *([""] if tables else [])]
         if made:
             lines += ["    def __init__(self) -> None:", "        super().__init__()", *made, ""]
         return lines[:-1]
@@ -145,13 +147,21 @@ def without_comments(text: str) -> str:
 def constructed(body: Body, callables: Callables) -> list[str]:
     """The lines of ``__init__`` that make what ``body`` owns."""
     weights = Weights(body)
-    made = list(_made(body, weights, callables))
+    made = sorted(_made(body, weights, callables), key=lambda each: _rank(each[0], callables.source.written(body.key)))
     lines: list[str] = []
     for prefix in holders([path for path, _ in made]):
         made.insert(_first_below(made, prefix), (prefix, Expr(f"{callables.source.use('Part')}()")))
     for path, value in made:
         lines += statement(f"{_slot(path, value)} = ", value, 8)
     return lines
+
+
+def _rank(path: str, written: list[str]) -> int:
+    """Where in the order of ``written`` paths stands what is at, above or below ``path``."""
+    for number, other in enumerate(written):
+        if f"{other}.".startswith(f"{path}.") or f"{path}.".startswith(f"{other}."):
+            return number
+    return len(written)
 
 
 def _first_below(made: list[tuple[str, Expr]], prefix: str) -> int:
@@ -209,7 +219,20 @@ def inits_table(callables: Callables, body: Body) -> list[str]:
     still = [quoted(path) for path, _, decay in found if not decay]
     if still:
         lines += statement("no_decay: ClassVar[tuple[str, ...]] = ", sequence(*still), 4)
-    return [*lines, ""]
+    return lines
+
+
+def base_class(callables: Callables, body: Body) -> str:
+    """What the class of ``body`` extends."""
+    return callables.source.use("Packed") if any(packed_layers(body)) else "nn.Module"
+
+
+def packed_table(body: Body) -> list[str]:
+    """The class attribute that says which linear layers keep their weights side by side."""
+    groups = [sequence(*map(quoted, group)) for group in packed_layers(body)]
+    if not groups:
+        return []
+    return statement("packed: ClassVar[tuple[tuple[str, ...], ...]] = ", sequence(*groups), 4)
 
 
 def own_weights(callables: Callables, body: Body) -> Iterable[tuple[str, Init, bool]]:

@@ -90,6 +90,12 @@ class Flow:
             return len(self._place) + 1
         return max((self._place[reader] for reader in self.readers.get(id, ())), default=-1)
 
+    def last_use_of(self, ref: Ref) -> int:
+        """Number of the last line that reads ``ref``; -1 where none does."""
+        if ref in self.wanted:
+            return len(self._place) + 1
+        return max((self._place[node.id] for node in self.nodes if ref in node.inputs), default=-1)
+
     def place(self, node: Node) -> int:
         """Number of the line of ``node``."""
         return self._place[node.id]

@@ -12,6 +12,10 @@ from tantra_dsl.graph.model import Body, Node, Ref
 from tantra_dsl.graph.paths import weight_shape
 
 
+_CALLED = ("linear", "embedding", "layer_norm")
+"""Ops that are written as a call of the layer that holds their weights."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A torch layer that holds the weights below ``path``; ``constructor`` makes it."""
@@ -47,7 +51,7 @@ class Weights:
             return None
         refs = tuple(Ref(group[leaf].id) for leaf in ("weight", "bias") if leaf in group)
         for node in self.body.nodes:
-            if node.inputs[1:] == refs and (constructor := layer_constructor(node, group["weight"])) is not None:
+            if refs in layers_in(node) and (constructor := layer_constructor(node, group["weight"], len(refs) == 2)):
                 return Layer(prefix, constructor)
         return None
 
@@ -60,7 +64,7 @@ class Weights:
             weight = next((n for n in whole if n.attr("name").endswith("weight")), None)
             if weight is None or len(mine) != len(whole) or len(mine) != len(node.inputs) - 1:
                 continue
-            if layer_constructor(node, weight) == layer.constructor:
+            if node.op in _CALLED and layer_constructor(node, weight, len(mine) == 2) == layer.constructor:
                 return layer
         return None
 
@@ -69,11 +73,20 @@ class Weights:
         return node if node.op == "param" else None
 
 
-def layer_constructor(node: Node, weight: Node) -> str | None:
+def layers_in(node: Node) -> list[tuple[Ref, ...]]:
+    """Weight, or weight and bias, of each layer that ``node`` may be one of or is made of."""
+    if node.op == "packed_linear":
+        given, count = node.inputs[1:], node.attr("count")
+        return list(zip(*(given[start : start + count] for start in range(0, len(given), count)), strict=True))
+    if node.op == "mapped_linear":
+        return [node.inputs[: 1 + len(node.attr("has"))]]
+    return [node.inputs[1:]]
+
+
+def layer_constructor(node: Node, weight: Node, biased: bool) -> str | None:
     """How torch makes the layer that ``node`` computes with its weights, or None where it has no such layer."""
     shape = weight_shape(weight)
-    biased = len(node.inputs) == 3
-    if node.op == "linear":
+    if node.op in ("linear", "packed_linear", "mapped_linear"):
         return f"Linear({shape[1]}, {shape[0]}{'' if biased else ', bias=False'})"
     if node.op == "embedding":
         return f"nn.Embedding({shape[0]}, {shape[1]})"
@@ -81,6 +94,14 @@ def layer_constructor(node: Node, weight: Node) -> str | None:
         kind = "LayerNorm" if node.attr("narrow") else "nn.LayerNorm"
         return f"{kind}({shape[0]}, eps={number(node.attr('eps'))}{'' if biased else ', bias=False'})"
     return None
+
+
+def packed_layers(body: Body) -> Iterator[tuple[str, ...]]:
+    """Paths of the linear layers that are packed into one product, group by group."""
+    for node in body.nodes:
+        if node.op == "packed_linear":
+            names = (body.node(ref.node).attr("name") for ref in node.inputs[1 : 1 + node.attr("count")])
+            yield tuple(name.removesuffix(".weight") for name in names)
 
 
 def whole_layer(body: Body) -> str | None:
@@ -98,7 +119,7 @@ def whole_layer(body: Body) -> str | None:
         return None
     if [ref for _, ref in body.outputs] != [Ref(work[0].id)]:
         return None
-    return layer_constructor(work[0], weights[0])
+    return layer_constructor(work[0], weights[0], len(weights) == 2)
 
 
 def member(base: str, path: str) -> str:

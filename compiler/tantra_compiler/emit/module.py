@@ -17,9 +17,9 @@ from tantra_dsl.graph.model import Graph
 from tantra_dsl.graph.paths import bottom_up
 
 
-def emit(graph: Graph, digest: str, standalone: bool) -> str:
-    """Python source of a module whose last class is the model."""
-    source = Source(graph, analyse(graph))
+def emit(graph: Graph, spec: Graph, digest: str, standalone: bool) -> str:
+    """Python source of a module whose last class is the model; ``graph`` is what passes made of ``spec``."""
+    source = Source(graph, analyse(graph), spec)
     classes = Classes(Callables(source))
     for key in bottom_up(graph):
         if key != graph.root:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from tantra_compiler.emit.expr import WIDTH, Expr, call, header, statement
+from tantra_compiler.emit.expr import Expr, call, header, quoted, statement
 from tantra_compiler.emit.formulas import Formula
+from tantra_compiler.emit.gradients import elementwise_text, gradients_function
+from tantra_compiler.emit.named_parts import named_parts
 from tantra_compiler.emit.names import free, identifier, program_name
 from tantra_dsl.scalars.derivative import derivative
-from tantra_dsl.scalars.ir import Capture, Const, Gather, Op, Program, Scalar, Var
+from tantra_dsl.scalars.ir import Capture, Const, Program, Scalar, Var
 from tantra_dsl.scalars.simplify import simplify
 from tantra_dsl.scalars.walk import fold, substitute
 
@@ -39,6 +41,18 @@ class Programs:
         if key not in self._names:
             self._names[key] = self.claim(program_name(program.name, program.kind))
             self.sources.append(_source(self._names[key], program, body))
+        return self._names[key]
+
+    def elementwise(self, program: Program) -> str:
+        """Name of the object that holds ``program`` and its gradients."""
+        key = ("elementwise", program.variables, program.body)
+        if key not in self._names:
+            value = self.function(program)
+            gradients = self.claim(f"{value}_gradients")
+            self.sources.append(gradients_function(gradients, program))
+            self._names[key] = self.claim(value.upper())
+            made = call("Elementwise", value, gradients, quoted(elementwise_text(program)))
+            self.sources.append("\n".join(statement(f"{self._names[key]} = ", made, 0)))
         return self._names[key]
 
     def between(self, program: Program) -> str:
@@ -94,55 +108,6 @@ def capture_names(captures: Iterable[Capture], taken: Iterable[str]) -> list[str
 def _filled(body: Const, like: str, kind: str) -> Expr:
     value = repr(bool(body.value)) if kind == "mask" else repr(float(body.value))
     return call("torch.full_like", like, value, **({"dtype": "torch.bool"} if kind == "mask" else {}))
-
-
-def named_parts(formula: Formula, body: Scalar, taken: set[str]) -> list[str]:
-    """Lines that name what is used twice in ``body`` and, as long as the rest does not fit a line, its largest part.
-
-    The names are put into ``taken``.
-    """
-    lines: list[str] = []
-
-    def bind(part: Scalar) -> None:
-        name = free("part", taken)
-        taken.add(name)
-        lines.extend(statement(f"{name} = ", formula.expr(part), 4))
-        formula.bound[part] = Expr(name)
-
-    for part in _used_twice(formula, body):
-        if len(formula.expr(part).text) > 7:
-            bind(part)
-    while (largest := _oversized(formula, body)) is not None:
-        bind(largest)
-    return lines
-
-
-def _used_twice(formula: Formula, body: Scalar) -> list[Scalar]:
-    """Operations that several others, or one of them twice, are made from; smallest first."""
-    distinct = dict.fromkeys(_open_parts(formula, body))
-    users = Counter(inner for part in distinct for inner in formula.printed_parts(part))
-    return [part for part in reversed(distinct) if users[part] > 1 and isinstance(part, Op | Gather)]
-
-
-def _oversized(formula: Formula, body: Scalar) -> Scalar | None:
-    if len(formula.expr(body).text) + len("    return ") <= WIDTH:
-        return None
-    sizes = {part: len(formula.expr(part).text) for part in _open_parts(formula, body) if part is not body}
-    fitting = [part for part, size in sizes.items() if 12 < size < WIDTH - 20]
-    return max(fitting, key=lambda part: sizes[part], default=None)
-
-
-def _open_parts(formula: Formula, body: Scalar) -> list[Scalar]:
-    """Operations of ``body`` that are printed, outermost first: none below what has a name or is torch's own."""
-    found: list[Scalar] = []
-    pending = [body]
-    while pending:
-        part = pending.pop()
-        if part in formula.bound or not isinstance(part, Op | Gather):
-            continue
-        found.append(part)
-        pending.extend(formula.printed_parts(part))
-    return found
 
 
 def occurrences(body: Scalar) -> Counter[str]:

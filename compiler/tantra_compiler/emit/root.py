@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from tantra_compiler.emit.classes import Classes, constructed, described, free_name, inits_table, signature
+from tantra_compiler.emit.classes import (
+    Classes,
+    base_class,
+    constructed,
+    described,
+    free_name,
+    inits_table,
+    packed_table,
+    signature,
+)
 from tantra_compiler.emit.expr import call, quoted, statement
 from tantra_compiler.emit.flow import wanted_name
 from tantra_compiler.emit.incremental import closure
@@ -64,13 +73,14 @@ class Root:
         reason = self.source.incremental.reason
         made = constructed(self.body, self.callables)
         lines = [
-            f"class {self.name}(nn.Module):",
+            f"class {self.name}({base_class(self.callables, self.body)}):",
             f'    """{described(self.body)}"""',
             "",
             f"    spec_name: ClassVar[str] = {quoted(self.graph.name)}",
             f'    spec_hash: ClassVar[str] = "{self.digest}"',
             f"    cacheable: ClassVar[str | None] = {reason and quoted(reason)}",
-            *inits_table(self.callables, self.body)[:-1],
+            *inits_table(self.callables, self.body),
+            *packed_table(self.body),
             "",
             "    def __init__(self) -> None:",
             "        super().__init__()",

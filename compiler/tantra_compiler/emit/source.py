@@ -11,13 +11,20 @@ from tantra_compiler.emit.programs import Programs
 from tantra_compiler.emit.runtime_index import RUNTIME
 from tantra_dsl.graph.model import Graph
 
+_OWNERS = ("param", "instance", "call", "stack")
+
 
 @dataclass
 class Source:
-    """Collects one emitted module. ``incremental`` says how the model decodes."""
+    """Collects one emitted module.
+
+    ``incremental`` says how the model decodes. ``spec`` is the graph before all passes: weights are made in its order,
+    so that optimizers, which number them, read each other's states.
+    """
 
     graph: Graph
     incremental: Incremental
+    spec: Graph
     names: set[str] = field(default_factory=lambda: set(RESERVED) | set(RUNTIME))
     programs: Programs = field(init=False)
     attentions: AttentionPrograms = field(init=False)
@@ -26,6 +33,11 @@ class Source:
     def __post_init__(self) -> None:
         self.programs = Programs(self.claim)
         self.attentions = AttentionPrograms(self.claim)
+
+    def written(self, key: str) -> list[str]:
+        """Paths of what body ``key`` owns, in the order of the spec."""
+        body = self.spec.bodies.get(key)
+        return [] if body is None else [node.attr("name") for node in body.nodes if node.op in _OWNERS]
 
     def claim(self, wanted: str) -> str:
         """A name at module level that nothing else has, nor any of Python's own functions, which all functions call."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from tantra_compiler.emit import lower, lower_attention, lower_linear_loss, lower_map, lower_norms
+from tantra_compiler.emit import lower, lower_attention, lower_linear_loss, lower_map, lower_norms, lower_packed
 from tantra_compiler.emit.calls import Callables
 from tantra_compiler.emit.expr import WIDTH, Expr, call, plain, several, statement
 from tantra_compiler.emit.flow import Flow, Names, wanted_name
@@ -21,7 +21,7 @@ from tantra_dsl.graph.types import TensorType
 LOWERED = frozenset(LOWERINGS) | ATOMS | {"call", "stack"}
 """Ops that can be written."""
 
-_ = (lower, lower_attention, lower_linear_loss, lower_map, lower_norms)
+_ = (lower, lower_attention, lower_linear_loss, lower_map, lower_norms, lower_packed)
 _SHOWN = frozenset({"split_heads", "merge_heads", "patches", "unpatch", "concat", "split", "select", "pool", "attend"})
 
 
@@ -113,7 +113,9 @@ class _Attempt:
     def _target(self, node: Node, number: int) -> str:
         used = self._outs_used(node)
         return ", ".join(
-            self.names.assign(Ref(node.id, out), wanted_name(node, out), number, self.flow.last_use(node.id))
+            self.names.assign(
+                Ref(node.id, out), wanted_name(node, out), number, self.flow.last_use_of(Ref(node.id, out))
+            )
             if out in used
             else "_"
             for out in range(len(node.types))

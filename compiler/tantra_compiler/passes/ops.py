@@ -5,7 +5,7 @@ from __future__ import annotations
 from tantra_dsl.graph.linear_loss import LINEAR_LOSS
 from tantra_dsl.graph.ops import OPS, OpSpec
 from tantra_dsl.graph.rules import RULES, Attrs, Types, need
-from tantra_dsl.graph.types import TensorType
+from tantra_dsl.graph.types import Dim, Size, TensorType
 
 ADD_NORM = "add_norm"
 _FUSED = (
@@ -29,6 +29,26 @@ _LOSS = OpSpec(
     ("program", "label_smoothing", "ignore", "z_loss", "has"),
     "cross_entropy of program(linear(x, weight, bias), *vectors); without a program, of the linear layer itself.",
 )
+
+_PACKED = OpSpec(
+    "packed_linear",
+    ("x", "*weights"),
+    ("count",),
+    "``count`` linear layers of one input side by side: their weights, then their biases if they have any.",
+)
+_MAPPED = OpSpec(
+    "mapped",
+    ("*operands",),
+    ("program", "width", "dim"),
+    "An elementwise function of variables, which the operands hold side by side; each is ``dim=width`` or broadcast.",
+)
+_MAPPED_LINEAR = OpSpec(
+    "mapped_linear",
+    ("weight", "bias?", "*operands"),
+    ("has", "program", "width", "dim"),
+    "linear(mapped(*operands), weight, bias), whose backward pass computes the function again.",
+)
+_PARTS = OpSpec("parts", ("x",), ("sizes", "names"), "The last dimension cut into ``sizes``, called ``names``.")
 
 
 def _weighted_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -54,5 +74,47 @@ def _linear_loss(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (TensorType(()),)
 
 
-OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS)})
-RULES.update({spec.name: _weighted_norm for spec in _FUSED} | {ADD_NORM: _add_norm, LINEAR_LOSS: _linear_loss})
+def _packed_linear(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    x, *given = types
+    weights, biases = given[: attrs["count"]], given[attrs["count"] :]
+    need(len(biases) in (0, len(weights)), f"{len(weights)} weights do not go with {len(biases)} biases")
+    total = 0
+    for slot, weight in enumerate(weights, start=1):
+        need(weight.rank == 2 and weight.dims[1].size == x.dims[-1].size, f"{weight} does not fit {x}", 0, slot)
+        total += weight.dims[0].size.known or 0
+    return (x.with_last(Dim("packed", Size.of(total))),)
+
+
+def _parts(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    sizes, names = attrs["sizes"], attrs["names"]
+    need(sum(sizes) == types[0].dims[-1].size.known, f"{sizes} do not make {types[0].dims[-1]}", 0)
+    return tuple(types[0].with_last(Dim(name, Size.of(size))) for name, size in zip(names, sizes, strict=True))
+
+
+def _mapped(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    """Of all variables together; a packed operand has the extents of each of its variables but the last."""
+    width = Dim(attrs["dim"], Size.of(attrs["width"]))
+    dims = [type.dims if not _is_packed(type, attrs) else (*type.dims[:-1], width) for type in types]
+    longest = max(dims, key=len)
+    for slot, own in enumerate(dims):
+        pairs = zip(reversed(own), reversed(longest), strict=False)
+        fits = all(a.size == b.size or a.size.known == 1 or b.size.known == 1 for a, b in pairs)
+        need(fits, f"{types[slot]} does not fit {TensorType(longest)}", slot)
+    return (TensorType((*longest[:-1], width)),)
+
+
+def _is_packed(type: TensorType, attrs: Attrs) -> bool:
+    return bool(type.rank) and (type.dims[-1].size.known or 0) > attrs["width"]
+
+
+def _mapped_linear(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    weight, *operands = types
+    (value,) = _mapped(operands[len(attrs["has"]) :], attrs)
+    need(weight.dims[1].size.known == attrs["width"], f"{weight} does not fit a width of {attrs['width']}", 0)
+    return (value.with_last(weight.dims[0]),)
+
+
+OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS, _PACKED, _PARTS, _MAPPED, _MAPPED_LINEAR)})
+RULES.update({spec.name: _weighted_norm for spec in _FUSED})
+RULES.update({ADD_NORM: _add_norm, LINEAR_LOSS: _linear_loss, "packed_linear": _packed_linear, "parts": _parts})
+RULES.update({"mapped": _mapped, "mapped_linear": _mapped_linear})

@@ -1,0 +1,181 @@
+"""Elementwise functions of the language as one operator: what they are made from is kept, never what lies between."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from tantra_compiler.runtime.operators import fused_pays, operator_namespace
+
+
+class Elementwise:
+    """An elementwise function with its gradients.
+
+    ``value(*variables)`` computes it. ``gradients(grad, *variables)`` gives the value once more and then, for each
+    variable, ``grad`` times the slope by it, before the sums over what was broadcast. ``text`` is the function in the
+    language, ``a, b: ...``, for kernels to be made from. Operators know a function by ``key``, the name of ``value``,
+    which must be defined at the top of a module.
+    """
+
+    known: ClassVar[dict[str, Elementwise]] = {}
+
+    def __init__(self, value: Callable[..., Tensor], gradients: Callable[..., tuple[Tensor, ...]], text: str) -> None:
+        self.key = f"{value.__module__}.{value.__qualname__}"
+        self.value = value
+        self.gradients = gradients
+        self.text = text
+        self.known[self.key] = self
+
+
+def mapped(function: Elementwise, *operands: Tensor, width: int) -> Tensor:
+    """``mapped_reference`` that keeps the operands only, and computes the function again in the backward pass.
+
+    Its gradient cannot be differentiated again.
+    """
+    taught = torch.is_grad_enabled() and any(operand.requires_grad for operand in operands)
+    if taught and keeping_less_pays(operands):
+        result: Tensor = MAPPED(list(operands), width, function.key)
+        return result
+    return mapped_reference(function, *operands, width=width)
+
+
+def keeping_less_pays(operands: Sequence[Tensor]) -> bool:
+    """Whether ``fused_pays`` for the largest of ``operands``."""
+    return any(fused_pays(operand, *operands) for operand in operands)
+
+
+def mapped_reference(function: Elementwise, *operands: Tensor, width: int) -> Tensor:
+    """``function`` of the variables that ``operands`` hold: each one, or several side by side along dimension -1.
+
+    ``width`` is the extent of a variable there; an operand of another extent below it is broadcast.
+    """
+    return function.value(*variables(operands, width))
+
+
+def variables(operands: Sequence[Tensor], width: int) -> list[Tensor]:
+    """The variables that ``operands`` hold, as views."""
+    return [part for operand in operands for part in _cut(operand, width)]
+
+
+def _cut(operand: Tensor, width: int) -> Sequence[Tensor]:
+    packed = operand.dim() and operand.shape[-1] > width
+    return operand.split(width, dim=-1) if packed else (operand,)
+
+
+# --- the operators -------------------------------------------------------------------------
+
+_MAPPED_SCHEMA = "mapped(Tensor[] operands, int width, str function) -> Tensor"
+_MAPPED_BACKWARD_SCHEMA = (
+    "mapped_backward(Tensor grad, Tensor[] operands, int width, str function) -> (Tensor value, Tensor[] grads)"
+)
+
+
+def _mapped_on_cpu(operands: list[Tensor], width: int, function: str) -> Tensor:
+    return mapped_reference(Elementwise.known[function], *operands, width=width).contiguous()
+
+
+def _mapped_backward_on_cpu(
+    grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> tuple[Tensor, list[Tensor]]:
+    known = Elementwise.known[function]
+    value, *grads = known.gradients(grad, *variables(operands, width))
+    return value.contiguous(), gathered_gradients(operands, grads, width)
+
+
+def gathered_gradients(operands: Sequence[Tensor], grads: Sequence[Tensor], width: int) -> list[Tensor]:
+    """Gradients of the operands from those of the variables: side by side, summed over what was broadcast."""
+    found, left = [], list(grads)
+    for operand in operands:
+        parts = [left.pop(0) for _ in _cut(operand, width)]
+        if len(parts) == 1:
+            found.append(parts[0].sum_to_size(operand.shape).to(operand.dtype).contiguous())
+        else:
+            whole = operand.new_empty(operand.shape)
+            for place, part in zip(whole.split(width, dim=-1), parts, strict=True):
+                place.copy_(part.sum_to_size(place.shape))
+            found.append(whole)
+    return found
+
+
+def _mapped_on_gpu(operands: list[Tensor], width: int, function: str) -> Tensor:
+    text = Elementwise.known[function].text
+    kernels = _map_kernels(text, operands[0].device.type)
+    return _mapped_on_cpu(operands, width, function) if kernels is None else kernels.forward(operands, width, text)  # type: ignore[no-any-return]
+
+
+def _mapped_backward_on_gpu(
+    grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> tuple[Tensor, list[Tensor]]:
+    text = Elementwise.known[function].text
+    kernels = _map_kernels(text, operands[0].device.type)
+    if kernels is None:
+        return _mapped_backward_on_cpu(grad, operands, width, function)
+    return kernels.backward(grad, operands, width, text)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=256)
+def _map_kernels(text: str, device: str) -> Any:
+    """The module that runs Triton kernels of a function; None, with one warning, where they cannot be built."""
+    try:
+        kernels = importlib.import_module("tantra_compiler.kernels.fused.elementwise")
+        reason = kernels.obstacle(text, device)
+    except ImportError as error:
+        reason = str(error)
+    if reason is not None:
+        warnings.warn(f"the function {text!r} runs without its kernel, which is slow: {reason}", stacklevel=2)
+    return None if reason is not None else kernels
+
+
+def _mapped_fake(operands: list[Tensor], width: int, function: str) -> Tensor:
+    return _like_result(operands, width)
+
+
+def _mapped_backward_fake(
+    grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> tuple[Tensor, list[Tensor]]:
+    return _like_result(operands, width), [operand.new_empty(operand.shape) for operand in operands]
+
+
+def _like_result(operands: Sequence[Tensor], width: int) -> Tensor:
+    found = variables(operands, width)
+    dtype = found[0].dtype
+    for variable in found[1:]:
+        dtype = torch.result_type(torch.empty(1, dtype=dtype, device="meta"), variable)
+    shape = torch.broadcast_shapes(*(variable.shape for variable in found))
+    return operands[0].new_empty(shape, dtype=dtype)
+
+
+def _keep_operands(ctx: Any, inputs: tuple[list[Tensor], int, str], output: Tensor) -> None:
+    operands, ctx.width, ctx.function = inputs
+    ctx.save_for_backward(*operands)
+
+
+@once_differentiable
+def _mapped_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    """One for each input of the operator."""
+    return MAPPED_BACKWARD(grad, list(ctx.saved_tensors), ctx.width, ctx.function)[1], None, None
+
+
+def _registered_map(name: str, schema: str, on_cpu: Any, on_gpu: Any, fake: Any) -> Any:
+    _ELEMENTWISE_LIBRARY.define(schema)  # type: ignore[no-untyped-call]
+    _ELEMENTWISE_LIBRARY.impl(name, on_cpu, "CPU")  # type: ignore[no-untyped-call]
+    _ELEMENTWISE_LIBRARY.impl(name, on_gpu, "CUDA")  # type: ignore[no-untyped-call]
+    torch.library.register_fake(f"{operator_namespace(__name__)}::{name}", fake, lib=_ELEMENTWISE_LIBRARY)
+    return getattr(getattr(torch.ops, operator_namespace(__name__)), name).default
+
+
+_ELEMENTWISE_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
+MAPPED_BACKWARD = _registered_map(
+    "mapped_backward", _MAPPED_BACKWARD_SCHEMA, _mapped_backward_on_cpu, _mapped_backward_on_gpu, _mapped_backward_fake
+)
+MAPPED = _registered_map("mapped", _MAPPED_SCHEMA, _mapped_on_cpu, _mapped_on_gpu, _mapped_fake)
+torch.library.register_autograd(
+    f"{operator_namespace(__name__)}::mapped", _mapped_gradients, setup_context=_keep_operands, lib=_ELEMENTWISE_LIBRARY
+)
