@@ -69,6 +69,11 @@ class Axis:
         return any(not block.starts for block in self.blocks)
 
     @property
+    def only_grows(self) -> bool:
+        """Whether the old places come first, in their order, and new ones after them."""
+        return self.has_new and self.begins_as_before and self.keeps_each_once
+
+    @property
     def averages(self) -> bool:
         """Whether some places are means of several."""
         return any(len(block.starts) > 1 for block in self.blocks)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from math import isclose, prod
+from math import isclose, prod, sqrt
 from typing import Any
 
 from tantra_dsl.graph.hash import program_digest
 from tantra_dsl.graph.model import Node
 from tantra_dsl.migrate.axes import Axis
-from tantra_dsl.migrate.likeness import Differs, Likeness, Step
+from tantra_dsl.migrate.likeness import Differs, Likeness, New, Step
 from tantra_dsl.migrate.tables import first_capture, head_columns, reads_head_elsewhere
-from tantra_dsl.migrate.vanish import one_more
-from tantra_dsl.scalars.ir import Op, Program, Var
+from tantra_dsl.migrate.vanish import one_more, vanishes
+from tantra_dsl.scalars.ir import Const, Op, Program, Var
 
 Result = Likeness | str
 
@@ -66,10 +66,17 @@ def changed(step: Step) -> str:
     """The reason where the attributes of two primitives of one kind differ; empty where they do not."""
     ignored = _DROPPED | ({"rate"} if step.new.op == "dropout" else {"dropout"})
     ignored |= {"has"} if step.new.op in _BIASED else set()
+    ignored |= {"eps"} if step.new.op == "normalize" and _grows(step) else set()
     for name in dict.fromkeys(name for node in (step.old, step.new) for name, _ in node.attrs):
         if name not in ignored and not _equal(step, step.old.attr(name), step.new.attr(name)):
             return _WHY.get(name, f"another {name} of {step.new.op}")
     return ""
+
+
+def _grows(step: Step) -> bool:
+    """Whether the last axis of the first operand has its old places first, and then new ones."""
+    axis = step.operands[0].axes[-1] if step.operands and step.operands[0].axes else None
+    return axis is not None and axis.only_grows
 
 
 def _equal(step: Step, a: Any, b: Any) -> bool:
@@ -119,14 +126,16 @@ def _product(step: Step, x: Likeness, weight: Likeness, rows: int, made: tuple[A
         scale *= 1 if rows + 1 in weight.shares else columns.times
     elif columns is not None and not columns.keeps_each_once:
         return "channels are averaged" if columns.averages else f"{columns.left_out:,} channels are left out"
-    if columns is not None and columns.has_new and rows + 1 not in weight.zeros:
+    if columns is not None and columns.has_new and rows + 1 not in weight.zeros and x.new != "zero":
         return "new channels are read"
+    new = weight.along(rows)
     for bias in step.operands[rows + 2 :]:
         if bias.axes[-1] != weight.axes[rows]:
             return "a bias is carried over otherwise than its weight"
         if not isclose(bias.scale, scale):
             return "channels are scaled, and a bias is not"
-    return Likeness(made, scale=scale) if step.zero_bias else "a bias comes or goes"
+        new = new if bias.new == new else None
+    return Likeness(made, scale=scale, new=new) if step.zero_bias else "a bias comes or goes"
 
 
 _REPEATED = "channels are repeated, and summed over in another order"
@@ -137,7 +146,7 @@ def _embedding(step: Step) -> Result:
     rows = weight.axes[0]
     if not ids.is_same or (rows is not None and not rows.begins_as_before):
         return "rows of a table are left out"
-    return Likeness((*ids.axes, weight.axes[1]))
+    return Likeness((*ids.axes, weight.axes[1]), new=weight.new)
 
 
 # --- shapes ------------------------------------------------------------------------------
@@ -151,7 +160,7 @@ def _plain(step: Step) -> Result:
 
 
 def _passed(step: Step) -> Result:
-    return Likeness(step.operands[0].axes, scale=step.operands[0].scale)
+    return Likeness(step.operands[0].axes, scale=step.operands[0].scale, new=step.operands[0].new)
 
 
 def _split_heads(step: Step) -> Result:
@@ -186,9 +195,23 @@ def _map(step: Step) -> Result:
     if any(axis is not None and axis.averages for axis in axes):
         return "means of groups go through a function of each element"
     scale = _scaled(step)
-    return "channels are scaled before a function of each element" if scale is None else Likeness(
-        tuple(axes[::-1]), scale=scale
-    )  # fmt: skip
+    if scale is None:
+        return "channels are scaled before a function of each element"
+    return Likeness(tuple(axes[::-1]), scale=scale, new=_new_elements(step))
+
+
+def _new_elements(step: Step) -> New:
+    """What a function of each element makes of new places: zero of zeros, and of means what is linear in them."""
+    program: Program = step.new.attr("program")
+    wide = [number for number in range(len(step.operands)) if _spans(step, number, 1)]
+    if vanishes(program, frozenset(number for number in wide if step.operands[number].new == "zero")):
+        return "zero"
+    body, are_means = program.body, all(step.operands[number].new == "mean" for number in wide)
+    if not are_means or not isinstance(body, Op) or not all(isinstance(part, Var | Const) for part in body.args):
+        return None
+    if body.op == "mul":
+        return "mean" if len(wide) == 1 else None
+    return "mean" if body.op in ("add", "sub") and len(wide) == len(body.args) else None
 
 
 def _scaled(step: Step) -> float | None:
@@ -210,7 +233,7 @@ def _spans(step: Step, operand: int, place: int) -> bool:
 
 def _combine_experts(step: Step) -> Result:
     y, weights = step.operands
-    return Likeness((*y.axes[:2], y.axes[-1])) if weights.is_same else "other experts"
+    return Likeness((*y.axes[:2], y.axes[-1]), new=y.new) if weights.is_same else "other experts"
 
 
 # --- attention ---------------------------------------------------------------------------
@@ -222,11 +245,28 @@ def _within_heads(step: Step) -> Result:
     if step.new.op == "normalize" and axes[-1] is not None and axes[-1].times and _by_mean(step.new):
         step.rounding.append(_REPEATED)
         return Likeness(axes)
+    if step.new.op == "normalize" and axes[-1] is not None and axes[-1].only_grows and _by_mean(step.new):
+        return _grown_norm(step, axes[-1])
     if axes[-1] is not None:
         return "a normalisation over more channels" if step.new.op == "normalize" else "heads have another width"
     if step.new.op == "normalize" and any(axis is not None and axis.averages for axis in axes):
         return "means of groups are normalised"
     return Likeness(axes)
+
+
+def _grown_norm(step: Step, axis: Axis) -> Result:
+    """New channels that are zero, or the mean that layer norms subtract: the others are divided by less, as is eps."""
+    if step.operands[0].new != {"rms": "zero", "layernorm": "mean"}[step.new.attr("kind")]:
+        return "a normalisation over more channels"
+    old, new = step.old.attr("eps"), step.new.attr("eps")
+    if isclose(new, old * axis.old / axis.size, rel_tol=1e-6):
+        step.rounding.append("norms run over more channels, and their weights make up for it")
+    else:
+        step.reasons.append(
+            f"a normalisation over more channels, and eps is {new:.6g}, where "
+            f"{old * axis.old / axis.size:.6g} would do what {old:.6g} did"
+        )
+    return Likeness(step.operands[0].axes, scale=sqrt(axis.size / axis.old), new="zero")
 
 
 def _by_mean(node: Node) -> bool:

@@ -232,12 +232,15 @@ class _Planner:
     def _fill_normalised(self, place: Place, number: int, axis: Axis, centred: bool) -> Fill:
         """New channels of a stream that norms read are zero, or its mean, so that norms give the old ones but for eps.
 
-        Then they may be read by weights that are started, which they learn by. The weights of norms start as they do.
+        Then they may be read by weights that are started, which they learn by. The weights of norms start as they do,
+        and their biases are zero.
         """
         is_read = self.new.is_summed(place.twin, number) and place.twin not in self.new.tables
         if axis.times:
             return "share" if is_read else "start"
-        return "start" if is_read or place.twin in self.new.gains else "mean" if centred else "zero"
+        if is_read or self.new.gains.get(place.twin):
+            return "start"
+        return "mean" if centred and place.twin not in self.new.gains else "zero"
 
     def _scale(self, place: Place, axes: tuple[Axis, ...]) -> float:
         """What a norm's weight is multiplied by where the width changes that it normalises over."""

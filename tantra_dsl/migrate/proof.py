@@ -80,7 +80,9 @@ class _Walk:
             zeros = frozenset(number for number, fill in enumerate(rule.fills) if fill == "zero")
             pairs = enumerate(zip(rule.axes, rule.fills, strict=True))
             shares = frozenset(number for number, (axis, fill) in pairs if fill == "share" and axis.times > 1)
-            return Likeness(axes, zeros=zeros, shares=shares, shift=rule.shift, scale=rule.scale)
+            means = frozenset(number for number, fill in enumerate(rule.fills) if fill == "mean")
+            last = "zero" if len(axes) - 1 in zeros else "mean" if len(axes) - 1 in means else None
+            return Likeness(axes, None, zeros, means, shares, rule.shift, rule.scale, last)  # type: ignore[arg-type]
         if isinstance(rule, Started):
             return "its weights are started anew"
         return "its weights are zero" if isinstance(rule, Zeros) else Differs("other weights are read")
@@ -207,6 +209,8 @@ class _Bodies:
             self.tell(Differs(why))
         found = compared(step) if len(held) == len(operands) else None
         self.walk.found.rounding += step.rounding
+        for reason in step.reasons:
+            self.tell(reason)
         return found
 
     def _extra_bias(self, a: Node, b: Node) -> bool:

@@ -200,6 +200,11 @@ def _is_number(value: Known, number: int) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == number
 
 
+def vanishes(program: Program, zeros: frozenset[int]) -> bool:
+    """Whether an elementwise program gives zero where these of its operands are zero."""
+    return _is_zero(_value(program, zeros))
+
+
 def one_more(program: Program) -> bool:
     """Whether a program of one operand adds one to it."""
     body = program.body
