@@ -5,16 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.norm_operator import norm_dtype, run_norm
+from tantra_compiler.runtime.norm_operator import narrows, norm_dtype, run_norm
 from tantra_compiler.runtime.norms import layer_norm_reference, rms_norm_reference
 from tantra_compiler.runtime.operators import fused_pays
+
+_LARGE_SUM = 2**22
+"""Numbers of a sum from which on a CPU gains from taking it together with torch's own layernorm, at one precision."""
 
 
 def add_layer_norm(
     x: Tensor, y: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float, narrow: bool = False
 ) -> tuple[Tensor, Tensor]:
     """``x + y`` and its ``layer_norm``; x and y [..., width]. A ``narrow`` norm is in autocast's precision."""
-    if not fused_pays(x, y, weight, bias):
+    if not (_parts_pay(x, y, narrow) and fused_pays(x, y, weight, bias)):
         return add_layer_norm_reference(x, y, weight, bias, eps=eps, narrow=narrow)
     return _added_norm(x, y, weight, bias, True, eps, narrow)
 
@@ -42,6 +45,13 @@ def add_rms_norm_reference(
     """The plain form of ``add_rms_norm``."""
     total = x + y
     return total, rms_norm_reference(total, weight, eps=eps, narrow=narrow)
+
+
+def _parts_pay(x: Tensor, y: Tensor, narrow: bool) -> bool:
+    """Whether parts of rows beat torch's layernorm: where precisions differ, and for large sums in float32."""
+    if not x.is_cpu or x.dtype != y.dtype or (narrow and narrows(x)):
+        return True
+    return x.dtype in (torch.float32, torch.float64) and x.numel() >= _LARGE_SUM
 
 
 def _added_norm(

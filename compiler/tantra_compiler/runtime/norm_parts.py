@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_NORM_PART = 2**18
+_NORM_PART = 2**19
 """Numbers of a part."""
 
 
