@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,9 +84,8 @@ SILU_GATE = Elementwise(silu_gate, gradients_of("silu gate"), elementwise_text(p
 
 
 @pytest.fixture(autouse=True)
-def every_size_pays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def every_size_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
-    yield
 
 
 OPERANDS: dict[str, list[tuple[int, ...]]] = {

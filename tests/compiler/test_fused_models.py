@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from designs import DESIGNS
@@ -50,9 +48,8 @@ NAMES = [*SMALL, *DESIGNS, "own activation"]
 
 
 @pytest.fixture(autouse=True)
-def every_size_pays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def every_size_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
-    yield
 
 
 def model_of(graph: Graph, without: frozenset[str] = frozenset()) -> nn.Module:
@@ -73,7 +70,7 @@ def learned(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def differences(mine: dict[str, Tensor], true: dict[str, Tensor]) -> dict[str, float]:
-    """Each in shares of its own size, or of the usual one where it is zero but for rounding, as that of a key's bias."""
+    """Each in shares of its own size, or of the usual one where it is zero but for rounding, as a key's bias has it."""
     assert list(mine) == list(true)
     usual = max(float(grad.norm()) for path, grad in true.items() if path != "loss")
     return {

@@ -47,7 +47,8 @@ AFTER = (
     + WEIGHT.format(name="q", dim="dim", size=8)
     + WEIGHT.format(name="k", dim="kv", size=4)
     + """    linear_packed: [batch, time, packed=12] = packed_linear(x, q_weight, k_weight, count=2)
-    linear_parts: [batch, time, dim=8], [batch, time, kv=4] = parts(linear_packed, names=("dim", "kv"), sizes=(8, 4)) @-:"q, k"
+    linear_parts: [batch, time, dim=8], [batch, time, kv=4] = parts(linear_packed,
+        names=("dim", "kv"), sizes=(8, 4)) @-:"q, k"
     joined: [batch, time, dim=12] = concat(linear_parts, linear_parts[1], axis="last") @2
     return output=joined
   }
@@ -107,7 +108,8 @@ def decided(lines: str) -> list[tuple[str, str, str]]:
             [("layers.*.net.a", "linear"), ("layers.*.net.b", "linear")],
         ),
         (
-            "b = linear(x, dim)\n  c = linear(x, 4)\n  d = linear(x, 4)\n  return x + a * b + linear(concat(c, d), dim)",
+            "b = linear(x, dim)\n  c = linear(x, 4)\n  d = linear(x, 4)\n"
+            "  return x + a * b + linear(concat(c, d), dim)",
             [("layers.*.net.a/b", "packed_linear"), ("layers.*.net.c/d", "packed_linear")],
         ),
     ],
@@ -170,7 +172,8 @@ def test_under_autocast_it_is_as_near_as_the_layers_are(bias: bool) -> None:
 def test_weights_lie_side_by_side_wherever_the_module_is_moved() -> None:
     module = Two(bias=True)
     assert lies(module)
-    assert lies(module.to(torch.float64)) and module.a.weight.dtype == torch.float64
+    assert lies(module.to(torch.float64))
+    assert module.a.weight.dtype == torch.float64
     assert lies(Two(bias=False).to("meta").to_empty(device="cpu"))
 
 
@@ -194,7 +197,8 @@ def test_parameters_keep_their_names_and_their_identity_and_learn_in_place(tmp_p
     x, old = torch.randn(5, 24), module(torch.ones(24)).detach()
     module(x).square().sum().backward()
     optimizer.step()
-    assert lies(module) and not torch.equal(module(torch.ones(24)), old)
+    assert lies(module)
+    assert not torch.equal(module(torch.ones(24)), old)
     save_file(module.state_dict(), tmp_path / "two.safetensors")
     other = Two(bias=True)
     other.load_state_dict(load_file(tmp_path / "two.safetensors"))
@@ -226,7 +230,8 @@ def test_some_weights_may_stand_still() -> None:
     module, x = Two(bias=True), torch.randn(5, 24)
     module.a.requires_grad_(False)
     module(x).sum().backward()
-    assert module.a.weight.grad is None and module.a.bias.grad is None
+    assert module.a.weight.grad is None
+    assert module.a.bias.grad is None
     torch.testing.assert_close(module.b.weight.grad, x.sum(0).expand(8, 24))
 
 

@@ -158,9 +158,9 @@ def constructed(body: Body, callables: Callables) -> list[str]:
 
 def _rank(path: str, written: list[str]) -> int:
     """Where in the order of ``written`` paths stands what is at, above or below ``path``."""
-    for number, other in enumerate(written):
+    for rank, other in enumerate(written):
         if f"{other}.".startswith(f"{path}.") or f"{path}.".startswith(f"{other}."):
-            return number
+            return rank
     return len(written)
 
 

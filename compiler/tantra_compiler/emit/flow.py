@@ -177,8 +177,10 @@ _NOUNS = {
     "select": "selected",
     "pool": "pooled",
     "linear_cross_entropy": "loss",
+    "mapped": "inner",
+    "mapped_linear": "projected",
 }
 """What a value is called by default, where its op is named after what it does."""
 
-_MADE_OF = {"linear_cross_entropy": "cross_entropy"}
+_MADE_OF = {"linear_cross_entropy": "cross_entropy", "mapped": "map", "mapped_linear": "linear"}
 """Ops that passes make, and those whose nodes they take over."""

@@ -11,7 +11,6 @@ from tantra_compiler.emit.expr import Expr, call, header, number, several, state
 from tantra_compiler.emit.formulas import Formula
 from tantra_compiler.emit.named_parts import shared_parts
 from tantra_compiler.emit.names import free
-
 from tantra_dsl.scalars.derivative import ZERO, derivative, plus, times
 from tantra_dsl.scalars.format import format_scalar
 from tantra_dsl.scalars.ir import Op, Program, Scalar, Var

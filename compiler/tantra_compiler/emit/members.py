@@ -11,7 +11,6 @@ from tantra_compiler.emit.names import MODULE_ATTRIBUTES
 from tantra_dsl.graph.model import Body, Node, Ref
 from tantra_dsl.graph.paths import weight_shape
 
-
 _CALLED = ("linear", "embedding", "layer_norm")
 """Ops that are written as a call of the layer that holds their weights."""
 

@@ -66,7 +66,7 @@ def variables(operands: Sequence[Tensor], width: int) -> list[Tensor]:
 
 def _cut(operand: Tensor, width: int) -> Sequence[Tensor]:
     packed = operand.dim() and operand.shape[-1] > width
-    return operand.split(width, dim=-1) if packed else (operand,)
+    return torch.split(operand, width, dim=-1) if packed else (operand,)
 
 
 # --- the operators -------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def gathered_gradients(operands: Sequence[Tensor], grads: Sequence[Tensor], widt
             found.append(parts[0].sum_to_size(operand.shape).to(operand.dtype).contiguous())
         else:
             whole = operand.new_empty(operand.shape)
-            for place, part in zip(whole.split(width, dim=-1), parts, strict=True):
+            for place, part in zip(torch.split(whole, width, dim=-1), parts, strict=True):
                 place.copy_(part.sum_to_size(place.shape))
             found.append(whole)
     return found
@@ -107,7 +107,7 @@ def gathered_gradients(operands: Sequence[Tensor], grads: Sequence[Tensor], widt
 def _mapped_on_gpu(operands: list[Tensor], width: int, function: str) -> Tensor:
     text = Elementwise.known[function].text
     kernels = _map_kernels(text, operands[0].device.type)
-    return _mapped_on_cpu(operands, width, function) if kernels is None else kernels.forward(operands, width, text)  # type: ignore[no-any-return]
+    return _mapped_on_cpu(operands, width, function) if kernels is None else kernels.forward(operands, width, text)
 
 
 def _mapped_backward_on_gpu(
@@ -148,7 +148,7 @@ def _like_result(operands: Sequence[Tensor], width: int) -> Tensor:
     dtype = found[0].dtype
     for variable in found[1:]:
         dtype = torch.result_type(torch.empty(1, dtype=dtype, device="meta"), variable)
-    shape = torch.broadcast_shapes(*(variable.shape for variable in found))
+    shape = torch.broadcast_shapes(*(variable.shape for variable in found))  # type: ignore[no-untyped-call]
     return operands[0].new_empty(shape, dtype=dtype)
 
 
@@ -171,11 +171,16 @@ def _registered_map(name: str, schema: str, on_cpu: Any, on_gpu: Any, fake: Any)
     return getattr(getattr(torch.ops, operator_namespace(__name__)), name).default
 
 
+def _registered_function() -> Any:
+    """The operator with its gradient."""
+    operator = _registered_map("mapped", _MAPPED_SCHEMA, _mapped_on_cpu, _mapped_on_gpu, _mapped_fake)
+    name = f"{operator_namespace(__name__)}::mapped"
+    torch.library.register_autograd(name, _mapped_gradients, setup_context=_keep_operands, lib=_ELEMENTWISE_LIBRARY)
+    return operator
+
+
 _ELEMENTWISE_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
 MAPPED_BACKWARD = _registered_map(
     "mapped_backward", _MAPPED_BACKWARD_SCHEMA, _mapped_backward_on_cpu, _mapped_backward_on_gpu, _mapped_backward_fake
 )
-MAPPED = _registered_map("mapped", _MAPPED_SCHEMA, _mapped_on_cpu, _mapped_on_gpu, _mapped_fake)
-torch.library.register_autograd(
-    f"{operator_namespace(__name__)}::mapped", _mapped_gradients, setup_context=_keep_operands, lib=_ELEMENTWISE_LIBRARY
-)
+MAPPED = _registered_function()

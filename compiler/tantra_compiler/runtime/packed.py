@@ -23,7 +23,7 @@ class Packed(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Packed:
         """As every module, and then puts the weights side by side."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for names in self.packed:
             layers = [self.get_submodule(name) for name in names]
             for kind in ("weight", "bias"):
@@ -39,7 +39,7 @@ def put_side_by_side(weights: Sequence[Tensor | None]) -> None:
         return
     if all(type(weight) in PLAIN_TENSORS for weight in present):
         whole = torch.cat([weight.detach() for weight in present])
-        for weight, part in zip(present, whole.split([len(weight) for weight in present]), strict=True):
+        for weight, part in zip(present, torch.split(whole, [len(weight) for weight in present]), strict=True):
             weight.data = part
 
 
@@ -65,8 +65,8 @@ def packed_linear(x: Tensor, *layers: nn.Module) -> Tensor:
         return torch.cat([layer(x) for layer in layers], -1)
     weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
     given = (x, *weights) if biases[0] is None else (x, *weights, *biases)
-    if not torch.is_grad_enabled() or not any(each.requires_grad for each in given):  # type: ignore[union-attr]
-        return _product(x, weights, biases)  # type: ignore[arg-type]
+    if not torch.is_grad_enabled() or not any(each.requires_grad for each in given):
+        return plain_packed(x, weights, biases)  # type: ignore[arg-type]
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return linear(x, torch.cat(weights), None if biases[0] is None else torch.cat(biases))  # type: ignore[arg-type]
     return PackedProduct.apply(*given, len(layers))  # type: ignore[no-any-return, no-untyped-call]
@@ -80,15 +80,15 @@ def is_bare(layer: nn.Module) -> bool:
     return not hooks and "forward" not in layer.__dict__
 
 
-def _product(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
+def plain_packed(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> Tensor:
     """The product where the weights lie side by side and no gradient is wanted; else products side by side."""
-    lying = None if torch.compiler.is_compiling() else _whole(weights, biases)
+    lying = None if torch.compiler.is_compiling() else _packed_whole(weights, biases)
     if lying is None:
         return torch.cat([linear(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)], -1)
     return linear(x, *lying)
 
 
-def _whole(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, Tensor | None] | None:
+def _packed_whole(weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> tuple[Tensor, Tensor | None] | None:
     weight = side_by_side(weights)
     present = [bias for bias in biases if bias is not None]
     bias = side_by_side(present) if present else None
@@ -128,13 +128,13 @@ class PackedProduct(torch.autograd.Function):
             grad_x = None
             if ctx.needs_input_grad[0]:
                 grad_x = linear(grad, joined_weights(weights).to(grad.dtype).t()).to(ctx.dtype)
-            grads = _parts(rows.t() @ x.reshape(-1, width), sizes, weights[0].dtype, for_weights)
-            sums = _parts(rows.sum(0), sizes, weights[0].dtype, for_biases) if ctx.with_biases else []
+            grads = _packed_parts(rows.t() @ x.reshape(-1, width), sizes, weights[0].dtype, for_weights)
+            sums = _packed_parts(rows.sum(0), sizes, weights[0].dtype, for_biases) if ctx.with_biases else []
         return (grad_x, *grads, *sums, None)
 
 
-def _parts(whole: Tensor, sizes: list[int], dtype: torch.dtype, wanted: Sequence[bool]) -> list[Tensor | None]:
-    parts = whole.to(dtype).split(sizes)
+def _packed_parts(whole: Tensor, sizes: list[int], dtype: torch.dtype, wanted: Sequence[bool]) -> list[Tensor | None]:
+    parts = torch.split(whole.to(dtype), sizes)
     return [part if want else None for part, want in zip(parts, wanted, strict=True)]
 
 

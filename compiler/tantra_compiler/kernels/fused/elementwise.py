@@ -1,0 +1,143 @@
+"""Elementwise functions by Triton kernels: what their operator calls on GPUs, and what can be built ahead of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+
+from tantra_compiler.kernels.attention.prepare import on_device
+from tantra_compiler.kernels.fused.builds import KernelBuild
+from tantra_compiler.kernels.fused.generate_map import generate_map
+from tantra_compiler.kernels.run import imported
+from tantra_compiler.runtime.elementwise import variables
+
+_TILE, _WIDEST, _WARPS = 2048, 1024, 4
+"""Numbers of a program, of them in a row at most, and its warps: 16 numbers a thread, in loads of 16 bytes."""
+
+SAMPLES = {
+    "silu gate": "2: x1 * sigmoid(x1) * x0",
+    "gelu": "1: 0.5 * x0 * (1 + erf(x0 * 0.7071067811865476))",
+    "gelu by tanh, gated": "2: 0.5 * x1 * (1 + tanh(0.7978845608028654 * (x1 + 0.044715 * x1 ** 3))) * x0",
+    "relu squared": "1: max(x0, 0) ** 2",
+    "mish": "1: x0 * tanh(softplus(x0))",
+    "three branches": "3: x0 * sigmoid(x0) * x1 + tanh(x2) * exp(-(x0 * x0))",
+}
+"""Functions that are built ahead of time, simple ones and heavy ones."""
+
+
+@cache
+def kernels_of(text: str) -> Any:
+    """The module of the kernels of a function."""
+    return imported(generate_map(text).text)
+
+
+def forward(operands: list[Tensor], width: int, text: str) -> Tensor:
+    """The function of the variables that ``operands`` hold, as ``runtime.elementwise.mapped_reference`` has it."""
+    found = variables(operands, width)
+    out = _result(found)
+    if out.numel():
+        inputs = [_rows(each, out.shape) for each in found]
+        _launch(kernels_of(text).value_kernel, out, *inputs, _count(out), *_strides(inputs))
+    return out
+
+
+def backward(grad: Tensor, operands: list[Tensor], width: int, text: str) -> tuple[Tensor, list[Tensor]]:
+    """The value once more, and the gradients of ``operands`` from that of the value."""
+    found = variables(operands, width)
+    value = _result(found)
+    places, sums = _places(operands, width, value.shape)
+    if value.numel():
+        inputs, slope = [_rows(each, value.shape) for each in found], _rows(grad, value.shape)
+        slope = slope if slope.stride(1) == 1 else slope.contiguous()
+        views = [_rows(each, value.shape) for each in places]
+        strides = (slope.stride(0), *(each.stride(0) for each in views), *_strides(inputs))
+        _launch(kernels_of(text).gradient_kernel, value, *views, slope, *inputs, _count(value), *strides)
+    return value, [made.sum_to_size(x.shape).to(x.dtype) for made, x in zip(sums, operands, strict=True)]
+
+
+def _places(operands: list[Tensor], width: int, shape: torch.Size) -> tuple[list[Tensor], list[Tensor]]:
+    """Where the gradient of each variable goes, and what holds it: one tensor for each operand.
+
+    What was broadcast gets its gradient before the sum, in float32.
+    """
+    places: list[Tensor] = []
+    sums: list[Tensor] = []
+    for operand in operands:
+        parts = variables([operand], width)
+        whole = all(part.shape == shape for part in parts)
+        wide = (*shape[:-1], width * len(parts))
+        made = operand.new_zeros(wide) if whole else operand.new_zeros(wide, dtype=torch.float32)
+        sums.append(made)
+        places += variables([made], width)
+    return places, sums
+
+
+def _result(found: list[Tensor]) -> Tensor:
+    dtype = found[0].dtype
+    for each in found[1:]:
+        dtype = torch.promote_types(dtype, each.dtype)
+    shape = torch.broadcast_shapes(*(each.shape for each in found))  # type: ignore[no-untyped-call]
+    return torch.empty(shape, dtype=dtype, device=found[0].device)
+
+
+def _rows(x: Tensor, shape: torch.Size) -> Tensor:
+    """``x`` broadcast to ``shape``, as rows: a view where its strides allow that."""
+    rows = x.expand(shape).reshape(-1, shape[-1])
+    return rows if rows.stride(1) in (0, 1) else rows.contiguous()
+
+
+def _strides(inputs: list[Tensor]) -> tuple[int, ...]:
+    """Of the rows of each, then of the columns of each."""
+    return (*(each.stride(0) for each in inputs), *(each.stride(1) for each in inputs))
+
+
+def _count(x: Tensor) -> int:
+    return x.numel() // x.shape[-1]
+
+
+def tile(width: int) -> tuple[int, int]:
+    """Rows and columns of a program for values that are ``width`` wide."""
+    columns = min(_WIDEST, triton.next_power_of_2(width))
+    return max(1, min(64, _TILE // columns)), columns
+
+
+def _launch(kernel: Any, value: Tensor, *arguments: Any) -> None:
+    width = value.shape[-1]
+    rows, columns = tile(width)
+    grid = (triton.cdiv(_count(value), rows), triton.cdiv(width, columns))
+    with on_device(value):
+        kernel[grid](value, *arguments, WIDTH=width, ROWS=rows, COLUMNS=columns, num_warps=_WARPS)
+
+
+def obstacle(text: str, device: str) -> str | None:
+    """Why the kernels of a function cannot be built on ``device``, or None. Builds and runs them on one row."""
+    try:
+        operands = [torch.zeros(1, 16, device=device) for _ in range(generate_map(text).count)]
+        backward(forward(operands, 16, text), operands, 16, text)
+    except Exception as error:
+        return f"it does not build: {error}".splitlines()[0]
+    return None
+
+
+def builds(target: str) -> Iterator[KernelBuild]:
+    """Every tile for every sample, in both directions: the same for all targets."""
+    for name, text in SAMPLES.items():
+        for width in (1, 48, 1024, 11_008):
+            for dtype in ("bf16", "fp16", "fp32"):
+                if dtype == "bf16" or width == 1024:
+                    yield from _builds_of(name, text, width, dtype)
+
+
+def _builds_of(name: str, text: str, width: int, dtype: str) -> Iterator[KernelBuild]:
+    module, count = kernels_of(text), generate_map(text).count
+    rows, columns = tile(width)
+    columns_of = {f"x{number}_column": 1 for number in range(count)}
+    for kernel in (module.value_kernel, module.gradient_kernel):
+        constants = {"WIDTH": width, "ROWS": rows, "COLUMNS": columns, **columns_of}
+        title = f"{name}, {'value' if kernel is module.value_kernel else 'gradient'}, {width} columns"
+        yield KernelBuild(title, kernel, dtype, constants, _WARPS)
