@@ -9,6 +9,7 @@ from typing import ClassVar
 from tantra_compiler.passes import ops
 from tantra_compiler.passes.base import Decision, each_body
 from tantra_compiler.passes.places import places
+from tantra_dsl.graph.layers import layer_name, layer_obstacle, layers_of_one_input, linear_readers
 from tantra_dsl.graph.model import Body, Graph, Node, Ref
 from tantra_dsl.graph.types import Dim, Size, TensorType
 
@@ -43,13 +44,13 @@ class PackLinears:
 
 
 def _choices(body: Body) -> Iterator[tuple[Group, tuple[str, str]]]:
-    for group in _groups(body):
+    for group in layers_of_one_input(body):
         yield (
             group,
             ("packed_linear", f"{len(group)} layers of one input in one product; their weights lie side by side"),
         )
-    packed = {node.id for group in _groups(body) for node in group}
-    for nodes in _readers(body).values():
+    packed = {node.id for group in layers_of_one_input(body) for node in group}
+    for nodes in linear_readers(body).values():
         for node in nodes:
             if len(nodes) > 1 and node.id not in packed:
                 yield (
@@ -59,65 +60,9 @@ def _choices(body: Body) -> Iterator[tuple[Group, tuple[str, str]]]:
 
 
 def _packed(body: Body) -> Body:
-    for group in _groups(body):
+    for group in layers_of_one_input(body):
         body = _with_group(body, group)
     return body
-
-
-def _readers(body: Body) -> dict[Ref, list[Node]]:
-    """For each tensor, the linear layers that read it."""
-    found: dict[Ref, list[Node]] = {}
-    for node in body.nodes:
-        if node.op == "linear":
-            found.setdefault(node.inputs[0], []).append(node)
-    return found
-
-
-def _groups(body: Body) -> list[Group]:
-    groups: list[Group] = []
-    for nodes in _readers(body).values():
-        fitting = [node for node in nodes if layer_obstacle(body, node) is None]
-        by_function: dict[object, list[Node]] = {}
-        for node in fitting:
-            by_function.setdefault((_function(body, node), len(node.inputs)), []).append(node)
-        groups += [tuple(group) for group in by_function.values() if len(group) > 1]
-    return groups
-
-
-def _function(body: Body, node: Node) -> str | None:
-    """The elementwise function of several tensors that the function or functions behind ``node`` lead to."""
-    while True:
-        readers = [n for n in body.nodes if Ref(node.id) in n.inputs]
-        if len(readers) != 1 or readers[0].op != "map":
-            return None
-        node = readers[0]
-        if len(set(node.inputs)) > 1:
-            return node.id
-
-
-def layer_obstacle(body: Body, node: Node) -> str | None:
-    """Why a ``linear`` node cannot be one op with others: it is not a layer with weights that nothing else reads."""
-    weight, *bias = (body.node(ref.node) for ref in node.inputs[1:])
-    owner, _, leaf = str(weight.attr("name", "")).rpartition(".")
-    if weight.op != "param" or any(each.op != "param" for each in bias):
-        return "its weight is shared with another module"
-    if not owner or leaf != "weight" or any(each.attr("name") != f"{owner}.bias" for each in bias):
-        return "its weight is not that of a linear layer of its own"
-    if not all(each.attr("trained", True) for each in (weight, *bias)):
-        return "its weight is not trained"
-    held = [n for n in body.nodes if n.op == "param" and str(n.attr("name")).rpartition(".")[0] == owner]
-    reads = sum(other.inputs.count(ref) for other in body.nodes for ref in node.inputs[1:])
-    if len(held) != len(node.inputs) - 1 or reads != len(node.inputs) - 1:
-        return "its weight is read elsewhere as well"
-    if body.type_of(node.inputs[1]).dims[0].size.known is None:
-        return "its width is not known"
-    return None
-
-
-def layer_name(body: Body, node: Node) -> str:
-    """Path of the linear layer that a ``linear`` node is, below its body."""
-    weight = body.node(node.inputs[1].node)
-    return str(weight.attr("name") or weight.attr("path") or node.id).removesuffix(".weight")
 
 
 def _with_group(body: Body, group: Group) -> Body:

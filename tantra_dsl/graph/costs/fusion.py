@@ -1,10 +1,14 @@
-"""Maps that the compiler puts into the op before them, so that nothing is kept in between."""
+"""Ops that the compiler makes one, so that less is kept between them."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
+from tantra_dsl.graph.activations import activations
+from tantra_dsl.graph.layers import layers_of_one_input
 from tantra_dsl.graph.model import Body, Node, Ref
 from tantra_dsl.graph.types import TensorType
 from tantra_dsl.scalars.ir import Const, Op, Program, Scalar, Var
@@ -56,3 +60,24 @@ def _scales(program: Program, slot: int) -> bool:
 def _others_are_vectors(nodes: dict[str, Node], node: Node, normal: Ref) -> bool:
     types: list[TensorType] = [nodes[ref.node].types[ref.out] for ref in node.inputs if ref != normal]
     return all(t.rank == 1 for t in types)
+
+
+@dataclass(frozen=True, slots=True)
+class Remade:
+    """Functions whose value is computed again in the backward pass, and linear layers of one product.
+
+    ``maps`` are such a function's maps, each with the one that gives its value; ``linears`` the linear layers that read
+    such a value, with that one too. ``packed`` are linear layers of one product, with the first of them.
+    """
+
+    maps: Mapping[str, str]
+    linears: Mapping[str, str]
+    packed: Mapping[str, str]
+
+    @staticmethod
+    def of(body: Body) -> Remade:
+        """What the compiler makes of ``body``."""
+        made = [each for each in activations(body) if each.obstacle() is None]
+        maps = {node.id: each.root.id for each in made for node in (each.root, *each.inner)}
+        linears = {each.reader.id: each.root.id for each in made if each.reader is not None and each.takes_linear()}
+        return Remade(maps, linears, {n.id: group[0].id for group in layers_of_one_input(body) for n in group})

@@ -149,6 +149,27 @@ def weighted_norm_saves(node: Node, operands: Sequence[Operand], lengths: Length
     return Saves((0,), (), prod(normal.shape[:-1]) * _FLOAT, width=normal.width)
 
 
+SMALLEST_REMADE: Final = 2**15
+"""Smaller values are kept: the operator that computes them again costs more than they do."""
+
+
+def remade_saves(operands: Sequence[Operand], inner: Sequence[bool], autocast: bool = False) -> Saves:
+    """What is kept for a step of a function that is computed again: operands from outside, nothing of ``inner`` steps.
+
+    For the linear layer of such a function, which reads the weight itself, nothing.
+    """
+    kept = tuple(slot for slot, inside in enumerate(inner) if not inside)
+    return Saves(kept, width=_HALF if autocast and not operands else _widest(operands))
+
+
+def packed_saves(x: Operand, first: bool, autocast: bool) -> Saves:
+    """What a linear layer of one product with others keeps: the first its input, in the product's precision."""
+    width = _HALF if autocast else x.width
+    if x.width == width:
+        return Saves((0,), width=width)
+    return Saves(extra=prod(x.shape) * width * first, width=width)
+
+
 def _result(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
     return Saves((), (0,), width=operands[0].width)
 

@@ -10,8 +10,16 @@ from typing import Final
 from tantra_dsl.graph.costs.figures import Amount
 from tantra_dsl.graph.costs.flops import Lengths, primitive_flops, shape
 from tantra_dsl.graph.costs.forward import called_lengths
-from tantra_dsl.graph.costs.fusion import weighted_norms
-from tantra_dsl.graph.costs.saved import Operand, Saves, saves_of, weighted_norm_saves
+from tantra_dsl.graph.costs.fusion import Remade, weighted_norms
+from tantra_dsl.graph.costs.saved import (
+    SMALLEST_REMADE,
+    Operand,
+    Saves,
+    packed_saves,
+    remade_saves,
+    saves_of,
+    weighted_norm_saves,
+)
 from tantra_dsl.graph.costs.steps import Claim, Flow, Keeper, LayerSteps, Result, Step
 from tantra_dsl.graph.linear_loss import needed_for, with_linear_losses
 from tantra_dsl.graph.model import Body, Graph, Node, Ref, layer_counts
@@ -98,6 +106,7 @@ class _Walk:
         self.backward = Amount()
         self.slots = 0
         self.weighted = weighted_norms(body)
+        self.remade = Remade.of(body)
 
     def step(self) -> Step:
         for node in self.body.nodes:
@@ -153,10 +162,7 @@ class _Walk:
         operands = [
             Operand(shape(t, self.lengths), v.flow.width, v.flow.grad) for t, v in zip(types, values, strict=True)
         ]
-        if node.id in self.weighted:
-            saves = weighted_norm_saves(node, operands, self.lengths)
-        else:
-            saves = saves_of(node, operands, self.lengths, self.training.autocast)
+        saves = self._saves(node, operands)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
             values[slot].storage.keep(Keeper(node.id))
@@ -164,6 +170,23 @@ class _Walk:
         if saves.shared is not None:
             self.shared.setdefault(saves.shared[0], (Keeper(node.id), saves.shared[1]))
         self._add_backward(node, types, values)
+
+    def _saves(self, node: Node, operands: list[Operand]) -> Saves:
+        if node.id in self.weighted:
+            return weighted_norm_saves(node, operands, self.lengths)
+        if self._is_remade(self.remade.maps.get(node.id)):
+            inner = [self.remade.maps.get(ref.node) == self.remade.maps[node.id] for ref in node.inputs]
+            return remade_saves(operands, inner)
+        if self._is_remade(self.remade.linears.get(node.id)):
+            return remade_saves([], [], self.training.autocast)
+        if node.id in self.remade.packed:
+            first = self.remade.packed[node.id] == node.id
+            return packed_saves(operands[0], first, self.training.autocast)
+        return saves_of(node, operands, self.lengths, self.training.autocast)
+
+    def _is_remade(self, root: str | None) -> bool:
+        """Whether the function with the value ``root`` is large enough to be computed again."""
+        return root is not None and prod(shape(self.body.node(root).type, self.lengths)) >= SMALLEST_REMADE
 
     def _keep(self, node: Node, size: int) -> None:
         if size:
