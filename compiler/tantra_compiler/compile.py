@@ -21,6 +21,7 @@ from tantra_compiler.passes.mapped import FuseActivations
 from tantra_compiler.passes.narrow_norms import NarrowNorms
 from tantra_compiler.passes.norms import FuseNorms
 from tantra_compiler.passes.packed import PackLinears
+from tantra_compiler.passes.qk_rope import TurnHeads
 from tantra_compiler.passes.recipe import ApplyRecipe
 from tantra_compiler.passes.repeated import DropUnread, ShareRepeated
 from tantra_dsl.graph.model import Graph
@@ -38,6 +39,7 @@ def pipeline(options: CompileOptions) -> list[Pass]:
         FuseLinearLoss(),
         PackLinears(),
         FuseNorms(),
+        TurnHeads(),
         FuseAddNorm(),
         NarrowNorms(),
         FuseActivations(),

@@ -13,7 +13,7 @@ from tantra_dsl.graph.paths import bottom_up, used_bodies
 from tantra_dsl.graph.types import TensorType
 
 _SCANS = frozenset({"linear_scan", "selective_scan", "delta_scan"})
-_PLACED = frozenset({"positions", "tabulate", "rope"})
+_PLACED = frozenset({"positions", "tabulate", "rope", "turned_heads"})
 _STATEFUL = ATTENTION | _SCANS | _PLACED | {"conv1d", "shift"}
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from tantra_compiler.emit import lower, lower_attention, lower_linear_loss, lower_map, lower_norms, lower_packed
+from tantra_compiler.emit import (
+    lower,
+    lower_attention,
+    lower_linear_loss,
+    lower_map,
+    lower_norms,
+    lower_packed,
+    lower_rope,
+)
 from tantra_compiler.emit.calls import Callables
 from tantra_compiler.emit.expr import WIDTH, Expr, call, plain, several, statement
 from tantra_compiler.emit.flow import Flow, Names, wanted_name
@@ -21,7 +29,7 @@ from tantra_dsl.graph.types import TensorType
 LOWERED = frozenset(LOWERINGS) | ATOMS | {"call", "stack"}
 """Ops that can be written."""
 
-_ = (lower, lower_attention, lower_linear_loss, lower_map, lower_norms, lower_packed)
+_ = (lower, lower_attention, lower_linear_loss, lower_map, lower_norms, lower_packed, lower_rope)
 _SHOWN = frozenset({"split_heads", "merge_heads", "patches", "unpatch", "concat", "split", "select", "pool", "attend"})
 
 

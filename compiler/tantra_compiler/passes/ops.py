@@ -8,6 +8,7 @@ from tantra_dsl.graph.rules import RULES, Attrs, Types, need
 from tantra_dsl.graph.types import Dim, Size, TensorType
 
 ADD_NORM = "add_norm"
+TURNED_HEADS = "turned_heads"
 _FUSED = (
     OpSpec(
         "layer_norm",
@@ -49,6 +50,15 @@ _MAPPED_LINEAR = OpSpec(
     "linear(mapped(*operands), weight, bias), whose backward pass computes the function again.",
 )
 _PARTS = OpSpec("parts", ("x",), ("sizes", "names"), "The last dimension cut into ``sizes``, called ``names``.")
+
+
+_TURNED = OpSpec(
+    TURNED_HEADS,
+    ("packed", "*vectors"),
+    ("heads", "widths", "names", "norms", "eps", "turned", "vectors", "frequency", "width", "interleaved", "factor"),
+    "The parts of ``packed`` as heads, each through its norm and then turned as ``rope`` does; 0 heads: a part as it "
+    'is. ``vectors`` names the operands: "0.weight", "0.bias" of the first part. Nothing else reads ``packed``.',
+)
 
 
 def _weighted_norm(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
@@ -114,7 +124,24 @@ def _mapped_linear(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
     return (value.with_last(weight.dims[0]),)
 
 
-OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS, _PACKED, _PARTS, _MAPPED, _MAPPED_LINEAR)})
+def _turned_heads(types: Types, attrs: Attrs) -> tuple[TensorType, ...]:
+    packed, *vectors = types
+    sizes = list(zip(attrs["heads"], attrs["widths"], strict=True))
+    total = sum(max(1, heads) * width for heads, width in sizes)
+    need(packed.dims[-1].size.known == total, f"parts of {total} columns do not make {packed}", 0)
+    for slot, (name, vector) in enumerate(zip(attrs["vectors"], vectors, strict=True), start=1):
+        width = attrs["widths"][int(name.partition(".")[0])]
+        need(vector.rank == 1 and vector.dims[0].size.known == width, f"{vector} is not {width} wide", slot)
+    return tuple(_part(packed, *size, name) for size, name in zip(sizes, attrs["names"], strict=True))
+
+
+def _part(packed: TensorType, heads: int, width: int, name: str) -> TensorType:
+    last = Dim(name, Size.of(width))
+    return TensorType((*packed.dims[:-1], *([Dim("heads", Size.of(heads))] if heads else []), last))
+
+
+OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS, _PACKED, _PARTS, _MAPPED, _MAPPED_LINEAR, _TURNED)})
 RULES.update({spec.name: _weighted_norm for spec in _FUSED})
 RULES.update({ADD_NORM: _add_norm, LINEAR_LOSS: _linear_loss, "packed_linear": _packed_linear, "parts": _parts})
 RULES.update({"mapped": _mapped, "mapped_linear": _mapped_linear})
+RULES.update({TURNED_HEADS: _turned_heads})

@@ -187,7 +187,7 @@ def _turn_backward_on_cpu(
 def _turn_on_gpu(packed: Tensor, cos: Tensor, sin: Tensor, *layout: Any) -> None:
     from tantra_compiler.kernels.fused.rope import turn
 
-    turn(packed, cos, sin, HeadsLayout(*layout))
+    turn(packed, cos, sin, *layout)
 
 
 def _norm_heads_on_gpu(
@@ -196,7 +196,7 @@ def _norm_heads_on_gpu(
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     from tantra_compiler.kernels.fused.rope import norm
 
-    return norm(packed, cos, sin, weights, biases, HeadsLayout(*layout))
+    return norm(packed, cos, sin, weights, biases, *layout)
 
 
 def _turn_backward_on_gpu(
@@ -205,7 +205,7 @@ def _turn_backward_on_gpu(
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
     from tantra_compiler.kernels.fused.rope import backward
 
-    return backward(grads, packed, stats, cos, sin, weights, biases, HeadsLayout(*layout))
+    return backward(grads, packed, stats, cos, sin, weights, biases, *layout)
 
 
 def _turn_fake(packed: Tensor, *rest: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tantra_compiler.kernels.attention.configs import TARGETS
 from tantra_compiler.kernels.fused import rope
-from tantra_compiler.runtime import turned_parts
+from tantra_compiler.runtime import turned_heads
 from tantra_compiler.runtime.positions import rotation_between
 from tantra_compiler.runtime.turned_heads import Heads, _layout_of, turned_heads_reference
 from tests.kernels.attention.dense import within_budget
@@ -111,15 +111,15 @@ def ours(problem: Problem, x: Tensor, parts: list[Heads], grads: list[Tensor], m
     weights, biases = [part.weight for part in parts], [part.bias for part in parts]
     before, stats, heads = None, [], layout.views(x.clone())
     if any(layout.norms):
-        made, stats = module.norm(x, *tables, weights, biases, layout)
+        made, stats = module.norm(x, *tables, weights, biases, *layout)
         before = x
         for at, y in zip(layout.changed, made, strict=True):
             heads[at] = y
     else:
         memory = x.clone(memory_format=torch.preserve_format)
-        module.turn(memory, *tables, layout)
+        module.turn(memory, *tables, *layout)
         heads = layout.views(memory)
-    grad, *vectors = module.backward(grads, before, stats, *tables, weights, biases, layout)
+    grad, *vectors = module.backward(grads, before, stats, *tables, weights, biases, *layout)
     pairs = [v for pair in zip(*vectors, strict=True) for v in pair]
     return [*heads, grad, *(v for v in pairs if v.numel())]
 
@@ -161,7 +161,7 @@ def test_memory_between_rows_stays_as_it_is() -> None:
     x, (cos, sin) = problem.packed(torch.float32), tables_of(problem)
     whole = torch.as_strided(x, (*x.shape[:2], x.shape[2] + problem.spare), x.stride())
     before = whole.clone()
-    rope.turn(x, cos, sin, _layout_of(problem.parts(), False))
+    rope.turn(x, cos, sin, *_layout_of(problem.parts(), False))
     assert torch.equal(whole[..., x.shape[2] :], before[..., x.shape[2] :])
     changed = (whole != before).view(-1, whole.shape[-1]).any(0).nonzero().flatten().tolist()
     assert changed == [18 * head + channel for head in range(6) for channel in range(6)]
@@ -185,9 +185,9 @@ def test_nothing_comes_of_nothing(shape: tuple[int, int]) -> None:
 class Cpu:
     """The CPU's form, by the names that the kernels' form has."""
 
-    turn = staticmethod(turned_parts.turn_parts)
-    norm = staticmethod(turned_parts.norm_parts)
-    backward = staticmethod(turned_parts.backward_parts)
+    turn = staticmethod(turned_heads._turn_on_cpu)
+    norm = staticmethod(turned_heads._norm_heads_on_cpu)
+    backward = staticmethod(turned_heads._turn_backward_on_cpu)
 
 
 @pytest.mark.parametrize("target", TARGETS)

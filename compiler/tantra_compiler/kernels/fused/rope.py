@@ -83,8 +83,12 @@ def config_of(
 # --- launches ------------------------------------------------------------------------------
 
 
-def turn(packed: Tensor, cos: Tensor, sin: Tensor, layout: HeadsLayout) -> None:
-    """Turns the heads of ``packed`` [batch, time, columns] where they lie; cosines and sines [time, 1, width]."""
+def turn(packed: Tensor, cos: Tensor, sin: Tensor, *fields: Any) -> None:
+    """Turns the heads of ``packed`` [batch, time, columns] where they lie; cosines and sines [time, 1, width].
+
+    ``fields`` are those of a ``HeadsLayout``, here as below.
+    """
+    layout = HeadsLayout(*fields)
     for start, count, width in layout.runs():
         x = split_heads(packed[..., start : start + count * width], count)
         config = HeadsConfig(width, cos.shape[-1] // 2, 0, False, False, layout.interleaved, whole=False)
@@ -97,9 +101,10 @@ def norm(
     sin: Tensor | None,
     weights: list[Tensor | None],
     biases: list[Tensor | None],
-    layout: HeadsLayout,
+    *fields: Any,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The changed parts of ``packed``, normalised and turned, and the statistics; see ``HeadsLayout.memory``."""
+    layout = HeadsLayout(*fields)
     made, stats = layout.memory(packed)
     views, pending = layout.views(packed), iter(stats)
     for at, out in zip(layout.changed, made, strict=True):
@@ -141,9 +146,10 @@ def backward(
     sin: Tensor | None,
     weights: list[Tensor | None],
     biases: list[Tensor | None],
-    layout: HeadsLayout,
+    *fields: Any,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
     """The gradient of the projection, and of each part's weight and bias (empty where it has none)."""
+    layout = HeadsLayout(*fields)
     whole = grads[0].new_empty(*grads[0].shape[:2], sum(layout.sizes))
     outs, pending = layout.views(whole), iter(stats)
     before = [None] * len(grads) if packed is None else layout.views(packed)
@@ -184,9 +190,10 @@ def _backward(
     if vectors:
         x = g if x is None else x
         with on_device(dx):
+            constants = config.constants(backward=True)
             heads_backward_kernel[(programs,)](
                 g, x, dx, stats, *_tables(cos, sin, g), weight, of_weight, of_bias, vectors, time, count,
-                *g.stride()[:3], *x.stride()[:3], *dx.stride()[:3], **config.constants(backward=True), num_warps=config.warps,
+                *g.stride()[:3], *x.stride()[:3], *dx.stride()[:3], **constants, num_warps=config.warps,
             )  # fmt: skip
     return of_weight, of_bias
 

@@ -12,14 +12,16 @@ import triton.language as tl
 @triton.jit
 def load_pairs(base, rows, at, H: tl.constexpr, INTERLEAVED: tl.constexpr, BLOCK: tl.constexpr):
     """First and second channels of the pairs from ``at`` on, of the vectors at the pointers ``base`` [n, 1]."""
-    if INTERLEAVED:
+    if INTERLEAVED and BLOCK <= 128:
         c = 2 * at + tl.arange(0, 2 * BLOCK)[None, :]
         x = tl.load(base + c, mask=rows & (c < 2 * H), other=0.0).to(tl.float32)
         return tl.split(tl.reshape(x, (x.shape[0], BLOCK, 2)))
     else:
         j = at + tl.arange(0, BLOCK)[None, :]
-        a = tl.load(base + j, mask=rows & (j < H), other=0.0).to(tl.float32)
-        b = tl.load(base + H + j, mask=rows & (j < H), other=0.0).to(tl.float32)
+        STEP: tl.constexpr = 2 if INTERLEAVED else 1
+        APART: tl.constexpr = 1 if INTERLEAVED else H
+        a = tl.load(base + STEP * j, mask=rows & (j < H), other=0.0).to(tl.float32)
+        b = tl.load(base + STEP * j + APART, mask=rows & (j < H), other=0.0).to(tl.float32)
         return a, b
 
 
@@ -27,14 +29,16 @@ def load_pairs(base, rows, at, H: tl.constexpr, INTERLEAVED: tl.constexpr, BLOCK
 def store_pairs(base, a, b, rows, at, H: tl.constexpr, INTERLEAVED: tl.constexpr, BLOCK: tl.constexpr):
     """Writes what ``load_pairs`` reads."""
     dtype = base.dtype.element_ty
-    if INTERLEAVED:
+    if INTERLEAVED and BLOCK <= 128:
         c = 2 * at + tl.arange(0, 2 * BLOCK)[None, :]
         x = tl.reshape(tl.join(a, b), (a.shape[0], 2 * BLOCK))
         tl.store(base + c, x.to(dtype), mask=rows & (c < 2 * H))
     else:
         j = at + tl.arange(0, BLOCK)[None, :]
-        tl.store(base + j, a.to(dtype), mask=rows & (j < H))
-        tl.store(base + H + j, b.to(dtype), mask=rows & (j < H))
+        STEP: tl.constexpr = 2 if INTERLEAVED else 1
+        APART: tl.constexpr = 1 if INTERLEAVED else H
+        tl.store(base + STEP * j, a.to(dtype), mask=rows & (j < H))
+        tl.store(base + STEP * j + APART, b.to(dtype), mask=rows & (j < H))
 
 
 @triton.jit
@@ -60,6 +64,13 @@ def rotation(cos, sin, rows, at, H: tl.constexpr, INTERLEAVED: tl.constexpr, BLO
         return tl.load(cos + 2 * j, mask=inside, other=0.0), tl.load(sin + 2 * j + 1, mask=inside, other=0.0)
     else:
         return tl.load(cos + j, mask=inside, other=0.0), tl.load(sin + H + j, mask=inside, other=0.0)
+
+
+@triton.jit
+def place(v, time, count):
+    """Batch, position and head of the vectors numbered ``v``, for offsets of 64 bits."""
+    row = v // count  # divisions of 64 bits would be calls, with a stack
+    return (row // time).to(tl.int64), (row % time).to(tl.int64), (v % count).to(tl.int64)
 
 
 @triton.jit
@@ -114,9 +125,9 @@ def heads_kernel(
     sin,
     weight,
     bias,
-    vectors: tl.int64,
-    time: tl.int64,
-    count: tl.int64,
+    vectors: tl.int32,
+    time: tl.int32,
+    count: tl.int32,
     x_batch: tl.int64,
     x_time: tl.int64,
     x_head: tl.int64,
@@ -139,16 +150,16 @@ def heads_kernel(
 
     Where there is no norm y may be x, and only what turns is written unless ``WHOLE``.
     """
-    v = tl.program_id(0).to(tl.int64) * BLOCK_V + tl.arange(0, BLOCK_V)[:, None]
-    rows, t = v < vectors, v // count % time
-    batch, head = v // (count * time), v % count
+    v = tl.program_id(0) * BLOCK_V + tl.arange(0, BLOCK_V)[:, None]
+    rows = v < vectors
+    batch, t, head = place(v, time, count)
     x += batch * x_batch + t * x_time + head * x_head
     y += batch * y_batch + t * y_time + head * y_head
     if NORM:
         mean, scale = statistics(x, rows, eps, H, D, NORM == 2, INTERLEAVED, BLOCK_V, BLOCK_H, BLOCK_R)
         tl.store(stats + v, scale, mask=rows)
         if NORM == 2:
-            tl.store(stats + vectors + v, mean, mask=rows)
+            tl.store(stats + vectors.to(tl.int64) + v, mean, mask=rows)
     for at in range(0, H, BLOCK_H):
         a, b = load_pairs(x, rows, at, H, INTERLEAVED, BLOCK_H)
         if NORM:
@@ -193,9 +204,9 @@ def heads_backward_kernel(
     weight,
     weight_sums,
     bias_sums,
-    vectors: tl.int64,
-    time: tl.int64,
-    count: tl.int64,
+    vectors: tl.int32,
+    time: tl.int32,
+    count: tl.int32,
     g_batch: tl.int64,
     g_time: tl.int64,
     g_head: tl.int64,
@@ -219,8 +230,8 @@ def heads_backward_kernel(
 
     A program goes through several groups of vectors; one only, where their channels take several blocks.
     """
-    program = tl.program_id(0).to(tl.int64)
-    sums = program * D
+    program = tl.program_id(0)
+    sums = program.to(tl.int64) * D
     wa_sum = tl.zeros((1, BLOCK_H), tl.float32)
     wb_sum = tl.zeros((1, BLOCK_H), tl.float32)
     wr_sum = tl.zeros((1, BLOCK_R), tl.float32)
@@ -228,9 +239,9 @@ def heads_backward_kernel(
     bb_sum = tl.zeros((1, BLOCK_H), tl.float32)
     br_sum = tl.zeros((1, BLOCK_R), tl.float32)
     for group in range(program, tl.cdiv(vectors, BLOCK_V), tl.num_programs(0)):
-        v = group * BLOCK_V + tl.arange(0, BLOCK_V)[:, None].to(tl.int64)
-        rows, t = v < vectors, v // count % time
-        batch, head = v // (count * time), v % count
+        v = group * BLOCK_V + tl.arange(0, BLOCK_V)[:, None]
+        rows = v < vectors
+        batch, t, head = place(v, time, count)
         g_at = g + batch * g_batch + t * g_time + head * g_head
         x_at = x + batch * x_batch + t * x_time + head * x_head
         dx_at = dx + batch * dx_batch + t * dx_time + head * dx_head
@@ -239,7 +250,7 @@ def heads_backward_kernel(
             scale = tl.load(stats + v, mask=rows, other=0.0)
             mean = tl.zeros((BLOCK_V, 1), tl.float32)
             if NORM == 2:
-                mean = tl.load(stats + vectors + v, mask=rows, other=0.0)
+                mean = tl.load(stats + vectors.to(tl.int64) + v, mask=rows, other=0.0)
             share = tl.zeros((BLOCK_V, 1), tl.float32)
             level = tl.zeros((BLOCK_V, 1), tl.float32)
             for at in range(0, H, BLOCK_H):
