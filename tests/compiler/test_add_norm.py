@@ -15,7 +15,7 @@ from tantra_compiler.passes.add_norm import FuseAddNorm
 from tantra_compiler.passes.base import Decision, Step, run_passes
 from tantra_compiler.passes.narrow_norms import NarrowNorms
 from tantra_compiler.passes.norms import FuseNorms
-from tantra_compiler.runtime import add_norm, operators
+from tantra_compiler.runtime import norm_operator, operators
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.graph.reader import parse_graph
 from tantra_dsl.graph.text import format_graph
@@ -182,7 +182,7 @@ def loss_and_gradients(graph: Graph, *without: str, autocast: bool, double: bool
 @pytest.mark.parametrize("name", CASES)
 def test_numbers_are_those_without_the_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
-    monkeypatch.setattr(add_norm, "_LARGE_SUM", 0)
+    monkeypatch.setattr(norm_operator, "NORM_PAYS", dict.fromkeys(norm_operator.NORM_PAYS, 0))
     ours, theirs = (
         loss_and_gradients(CASES[name], *without, autocast=False, double=True) for without in ((), ("fuse_add_norm",))
     )
@@ -196,6 +196,7 @@ def test_numbers_are_those_without_the_pass(name: str, monkeypatch: pytest.Monke
 def test_narrow_norms_change_no_number(name: str, operator: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit under autocast, but that the operator sums the gradients of a layernorm's weights part by part."""
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0 if operator else 2**30)
+    monkeypatch.setattr(norm_operator, "NORM_PAYS", dict.fromkeys(norm_operator.NORM_PAYS, 0))
     ours, theirs = (loss_and_gradients(CASES[name], *without, autocast=True) for without in ((), ("narrow_norms",)))
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime import add_norm, norm_parts, operators
+from tantra_compiler.runtime import norm_operator, norm_parts, operators
 from tantra_compiler.runtime.add_norm import (
     add_layer_norm,
     add_layer_norm_reference,
@@ -41,7 +41,7 @@ PRECISIONS = {
 def fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The operator at any size, seven rows at a time."""
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
-    monkeypatch.setattr(add_norm, "_LARGE_SUM", 0)
+    monkeypatch.setattr(norm_operator, "NORM_PAYS", dict.fromkeys(norm_operator.NORM_PAYS, 0))
     monkeypatch.setattr(norm_parts, "_NORM_PART", 7 * 33)
 
 

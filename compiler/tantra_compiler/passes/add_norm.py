@@ -39,11 +39,11 @@ class FuseAddNorm:
 
     def decisions(self, graph: Graph) -> tuple[Decision, ...]:
         """What becomes of every norm of ``graph``."""
-        paths, called = places(graph), called_norms(graph)
+        paths, apart = places(graph), norm_bodies(graph)
         return tuple(
             Decision(norm_path(path, norm), "normalize", *_choice(graph, body, norm))
             for key, body in graph.bodies.items()
-            if key not in called
+            if key not in apart
             for norm in norms_of(graph, body)
             for path in paths[key]
         )
@@ -137,10 +137,9 @@ def _is_of_weights(body: Body, node: Node) -> bool:
     return node.op == "map" and all(body.node(ref.node).op in ("param", "map") for ref in node.inputs)
 
 
-def called_norms(graph: Graph) -> set[str]:
-    """Keys of the bodies that are nothing but a norm; where they are called, it is looked at."""
-    nodes = [node for body in graph.bodies.values() for node in body.nodes if node.op == "call"]
-    return {node.attr("body").key for node in nodes if _norm_body(graph.body_of(node)) is not None}
+def norm_bodies(graph: Graph) -> set[str]:
+    """Keys of the bodies that are nothing but a norm; they are looked at where they are called."""
+    return {key for key, body in graph.bodies.items() if key != graph.root and _norm_body(body) is not None}
 
 
 def _first(graph: Graph, body: Body, total: Ref) -> Norm:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from tantra_compiler.passes import ops
-from tantra_compiler.passes.add_norm import Norm, called_norms, norm_path, norms_of
+from tantra_compiler.passes.add_norm import Norm, norm_bodies, norm_path, norms_of
 from tantra_compiler.passes.base import Decision
 from tantra_compiler.passes.places import places
 from tantra_compiler.passes.recipe import with_attr
@@ -42,11 +42,11 @@ class NarrowNorms:
 
     def decisions(self, graph: Graph) -> tuple[Decision, ...]:
         """What becomes of every norm of ``graph``."""
-        paths, called = places(graph), called_norms(graph)
+        paths, apart = places(graph), norm_bodies(graph)
         return tuple(
             Decision(_path(path, body, norm), "normalize", *_choice(graph, body, norm))
             for key, body in graph.bodies.items()
-            if key not in called
+            if key not in apart
             for norm in _norms(graph, body)
             for path in paths[key]
         )
@@ -54,7 +54,8 @@ class NarrowNorms:
 
 def _path(path: str, body: Body, norm: Norm) -> str:
     """As before the add was put in: the path of the module whose weights the norm reads."""
-    read = [body.node(ref.node) for ref in norm.node.inputs]
+    read = [body.node(ref.node) for ref in norm.node.inputs[2:]]
+    read += [body.node(ref.node) for node in read if node.op == "map" for ref in node.inputs]
     modules = [body.node(node.inputs[0].node).attr("name") for node in read if node.op == "weight"]
     named = modules and norm.node.op == ops.ADD_NORM
     return f"{path}.{modules[0]}".strip(".") if named else norm_path(path, norm)
@@ -72,7 +73,7 @@ def _norms(graph: Graph, body: Body) -> list[Norm]:
 
 
 def _marked(graph: Graph, body: Body) -> list[Norm]:
-    if body.key in called_norms(graph):
+    if body.key in norm_bodies(graph):
         return []
     return [norm for norm in _norms(graph, body) if _obstacle(graph, body, norm) is None]
 

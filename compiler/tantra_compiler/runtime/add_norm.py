@@ -5,19 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.norm_operator import narrows, norm_dtype, run_norm
+from tantra_compiler.runtime.norm_operator import narrows, norm_dtype, norm_pays, run_norm
 from tantra_compiler.runtime.norms import layer_norm_reference, rms_norm_reference
-from tantra_compiler.runtime.operators import fused_pays
-
-_LARGE_SUM = 2**22
-"""Numbers of a sum from which on a CPU gains from taking it together with torch's own layernorm, at one precision."""
 
 
 def add_layer_norm(
     x: Tensor, y: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float, narrow: bool = False
 ) -> tuple[Tensor, Tensor]:
     """``x + y`` and its ``layer_norm``; x and y [..., width]. A ``narrow`` norm is in autocast's precision."""
-    if not (_parts_pay(x, y, narrow) and fused_pays(x, y, weight, bias)):
+    if not _layer_norm_pays(x, y, narrow, weight, bias):
         return add_layer_norm_reference(x, y, weight, bias, eps=eps, narrow=narrow)
     return _added_norm(x, y, weight, bias, True, eps, narrow)
 
@@ -26,7 +22,7 @@ def add_rms_norm(
     x: Tensor, y: Tensor, weight: Tensor | None = None, *, eps: float, narrow: bool = False
 ) -> tuple[Tensor, Tensor]:
     """``x + y`` and its ``rms_norm``; x and y [..., width]. A ``narrow`` norm is in autocast's precision."""
-    if not fused_pays(x, y, weight):
+    if not norm_pays("norm", x, y, weight):
         return add_rms_norm_reference(x, y, weight, eps=eps, narrow=narrow)
     return _added_norm(x, y, weight, None, False, eps, narrow)
 
@@ -47,11 +43,12 @@ def add_rms_norm_reference(
     return total, rms_norm_reference(total, weight, eps=eps, narrow=narrow)
 
 
-def _parts_pay(x: Tensor, y: Tensor, narrow: bool) -> bool:
-    """Whether parts of rows beat torch's layernorm: where precisions differ, and for large sums in float32."""
-    if not x.is_cpu or x.dtype != y.dtype or (narrow and narrows(x)):
-        return True
-    return x.dtype in (torch.float32, torch.float64) and x.numel() >= _LARGE_SUM
+def _layer_norm_pays(x: Tensor, y: Tensor, narrow: bool, *weights: Tensor | None) -> bool:
+    """On CPUs torch's own layernorm is as good in half precision, and for small sums where precisions do not differ."""
+    if x.dtype != y.dtype or (narrow and narrows(x)):
+        return norm_pays("norm", x, y, *weights)
+    is_half = x.is_cpu and x.dtype in (torch.float16, torch.bfloat16)
+    return not is_half and norm_pays("layer_norm at one precision", x, y, *weights)
 
 
 def _added_norm(

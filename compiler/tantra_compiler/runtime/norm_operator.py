@@ -23,7 +23,15 @@ from tantra_compiler.runtime.norm_parts import (
     norm_backward,
     norm_forward,
 )
-from tantra_compiler.runtime.operators import operator_namespace
+from tantra_compiler.runtime.operators import fused_pays, operator_namespace
+
+NORM_PAYS = {"norm": 2**18, "layer_norm": 2**21, "layer_norm at one precision": 2**22}
+"""Numbers from which on parts of rows beat torch's own functions on a CPU, whose layernorm is a single pass itself."""
+
+
+def norm_pays(kind: str, x: Tensor, *others: Tensor | None) -> bool:
+    """Whether the operator pays for a norm of such a ``kind``."""
+    return not (x.is_cpu and x.numel() < NORM_PAYS[kind]) and fused_pays(x, *others)
 
 
 def narrows(x: Tensor) -> bool:

@@ -7,12 +7,13 @@ a layernorm from an rms norm.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-_NORM_PART = 2**19
+_NORM_PART = 2**18
 """Numbers of a part."""
 
 
@@ -100,12 +101,27 @@ def _norm_slices(rows: Tensor) -> Iterator[slice]:
     return (slice(start, min(count, start + step)) for start in range(0, count, step))
 
 
+def _sum_into(total: Tensor, x: Tensor, y: Tensor) -> None:
+    """``x + y``; torch converts a whole tensor faster than it adds tensors of two precisions."""
+    if x.dtype == y.dtype:
+        torch.add(x, y, out=total)
+    elif x.dtype == total.dtype:
+        total.copy_(y).add_(x)
+    else:
+        torch.add(x.to(total.dtype), y.to(total.dtype), out=total)
+
+
 class _NormRoom:
     """Memory for one part in ``dtype``, which all parts use."""
 
     def __init__(self, rows: Tensor, dtype: torch.dtype) -> None:
-        first = next(_norm_slices(rows), slice(0, 0))
-        self.memory = rows.new_empty(first.stop, rows.shape[1], dtype=dtype)
+        self.rows, self.dtype = rows, dtype
+
+    @cached_property
+    def memory(self) -> Tensor:
+        """As many rows as the first part has; taken when it is first used."""
+        first = next(_norm_slices(self.rows), slice(0, 0))
+        return self.rows.new_empty(first.stop, self.rows.shape[1], dtype=self.dtype)
 
     def of(self, part: Tensor) -> Tensor:
         """Memory for as many rows as ``part`` has."""
@@ -113,7 +129,7 @@ class _NormRoom:
 
     def wide(self, part: Tensor) -> Tensor:
         """``part`` in this precision: itself where it is."""
-        return part if part.dtype == self.memory.dtype else self.of(part).copy_(part)
+        return part if part.dtype == self.dtype else self.of(part).copy_(part)
 
 
 class _NormParts:
@@ -131,7 +147,7 @@ class _NormParts:
         sums, results = _NormRoom(x, call.wide), _NormRoom(x, call.wide)
         for part in _norm_slices(x):
             if y is not None:
-                torch.add(x[part], y[part], out=total[part])
+                _sum_into(total[part], x[part], y[part])
             wide = sums.wide(total[part])
             if call.centred:
                 made, mean[part], scale[part] = torch.native_layer_norm(

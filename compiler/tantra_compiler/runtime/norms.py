@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tantra_compiler.runtime.norm_operator import narrowed, narrows, norm_dtype, run_norm
-from tantra_compiler.runtime.operators import fused_pays
+from tantra_compiler.runtime.norm_operator import narrowed, narrows, norm_dtype, norm_pays, run_norm
 from tantra_compiler.runtime.shape import split_heads
 
 
@@ -20,8 +19,8 @@ def layer_norm(
 
     A ``narrow`` norm is in autocast's precision, as the products that read it would round it.
     """
-    pays = x.is_cuda or (narrow and narrows(x))
-    if pays and fused_pays(x, weight, bias):
+    pays = not x.is_cpu or (narrow and narrows(x))
+    if pays and norm_pays("layer_norm", x, weight, bias):
         return _norm_alone(x, weight, bias, True, eps, narrow)
     return layer_norm_reference(x, weight, bias, eps=eps, narrow=narrow)
 
@@ -31,7 +30,7 @@ def rms_norm(x: Tensor, weight: Tensor | None = None, *, eps: float, narrow: boo
 
     A ``narrow`` norm is in autocast's precision, as the products that read it would round it.
     """
-    if fused_pays(x, weight):
+    if norm_pays("norm", x, weight):
         return _norm_alone(x, weight, None, False, eps, narrow)
     return rms_norm_reference(x, weight, eps=eps, narrow=narrow)
 
