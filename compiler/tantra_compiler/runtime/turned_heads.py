@@ -45,6 +45,11 @@ class Heads(NamedTuple):
         """Columns that it takes."""
         return max(1, self.heads) * self.width
 
+    @property
+    def only_turned(self) -> bool:
+        """Whether its heads turn and have no norm."""
+        return self.turned and self.norm is None
+
 
 _NORM_KINDS = {None: 0, "rms_norm": 1, "layer_norm": 2}
 """Numbers by which the operators know norms."""
@@ -90,16 +95,31 @@ def turned_heads_reference(
     cache: Cache | None = None,
 ) -> tuple[Tensor, ...]:
     """The parts of ``packed`` as heads [batch, time, heads, width], each through its norm, then through ``rope``."""
-    found = []
-    for part, columns in zip(parts, torch.split(packed, [part.size for part in parts], -1), strict=True):
-        x = split_heads(columns, part.heads) if part.heads else columns
+    found: list[Tensor] = []
+    runs = _alike(parts)
+    sizes = [sum(part.size for part in run) for run in runs]
+    for run, columns in zip(runs, torch.split(packed, sizes, -1), strict=True):
+        part, counts = run[0], [part.heads for part in run]
+        x = split_heads(columns, sum(counts)) if part.heads else columns
         if part.norm is not None:
             x = _normal(x, part).to(packed.dtype)
         if part.turned:
             assert frequency is not None
             x = rope(x, frequency, width, interleaved=interleaved, factor=factor, cache=cache)
-        found.append(x)
+        found += [x] if len(run) == 1 else torch.split(x, counts, -2)
     return tuple(found)
+
+
+def _alike(parts: Sequence[Heads]) -> list[list[Heads]]:
+    """Neighbours of one width that are only turned, which can be together; the others alone."""
+    runs: list[list[Heads]] = []
+    for part in parts:
+        last = runs[-1][-1] if runs else None
+        if last is not None and last.only_turned and part.only_turned and last.width == part.width:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    return runs
 
 
 def _normal(x: Tensor, part: Heads) -> Tensor:
