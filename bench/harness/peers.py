@@ -34,9 +34,12 @@ class Candidate:
 
 
 def build(library: str, shape: Shape, seed: int = 0) -> Candidate:
-    """``shape`` in ``library``, starting from the weights that ``seed`` gives our own model."""
-    ours = tantra(shape, seed)
-    if library == "tantra":
+    """``shape`` in ``library``, starting from the weights that ``seed`` gives our own model.
+
+    ``tantra-fuse_norms-pack_linears`` is our own without the passes of these names.
+    """
+    ours = tantra(shape, seed, frozenset(library.split("-")[1:] if library.startswith("tantra-") else ()))
+    if library.startswith("tantra"):
         return ours
     candidate = _BUILDERS[library](shape)
     copy_weights(library, candidate.model, ours.model.state_dict(), shape)
@@ -52,7 +55,7 @@ _OURS = "model m { vocab: 64 context: 8 dim: 8 embed: tokens head: tied objectiv
 
 def tiny(library: str, llama: bool) -> Candidate:
     """A model of no size, whose use imports and sets up all that a library needs."""
-    if library != "tantra":
+    if not library.startswith("tantra"):
         return _BUILDERS[library](TINY[llama])
     import tantra_dsl
 
@@ -60,11 +63,11 @@ def tiny(library: str, llama: bool) -> Candidate:
     return Candidate(model, model.loss)
 
 
-def tantra(shape: Shape, seed: int) -> Candidate:
-    """Our own, from the spec."""
+def tantra(shape: Shape, seed: int, without: frozenset[str] = frozenset()) -> Candidate:
+    """Our own, from the spec, compiled without some passes."""
     import tantra_dsl
 
-    model: Any = tantra_dsl.load(shape.spec).compile(seed=seed)
+    model: Any = tantra_dsl.load(shape.spec).compile(seed=seed, without=without)
     return Candidate(model, model.loss)
 
 
