@@ -1,4 +1,4 @@
-"""Runs one fused operator, or the same work in another way, forward and backward: reads a question, prints an answer."""
+"""Runs one fused operator, or the same work in another way, in both directions: reads a question, prints an answer."""
 
 from __future__ import annotations
 
