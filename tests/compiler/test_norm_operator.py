@@ -210,3 +210,16 @@ def test_operators_keep_the_rules_of_torch(name: str) -> None:
             given[3] is not None, torch.float32, torch.bfloat16 if added else None)  # fmt: skip
     for operator, arguments in ((NORM, given), (NORM_BACKWARD, back)):
         assert set(torch.library.opcheck(operator, arguments).values()) == {"SUCCESS"}
+
+
+def test_without_kernels_gpus_take_all_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(f"no {name} here")
+
+    norm_operator._norm_kernels.cache_clear()
+    monkeypatch.setattr(norm_operator.importlib, "import_module", missing)
+    x, y, weight, bias = tensors("add_layer_norm")
+    with pytest.warns(UserWarning, match="norms on cpu run without their kernels, which is slow: no tantra_compiler"):
+        made = norm_operator._norm_on_gpu(x, y, weight, bias, True, 1e-5, torch.float32)
+    norm_operator._norm_kernels.cache_clear()
+    assert all(map(torch.equal, made, NORM(x, y, weight, bias, True, 1e-5, torch.float32)))

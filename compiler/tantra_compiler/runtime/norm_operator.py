@@ -25,7 +25,7 @@ from tantra_compiler.runtime.norm_parts import (
 )
 from tantra_compiler.runtime.operators import fused_pays, operator_namespace
 
-NORM_PAYS = {"norm": 2**18, "layer_norm": 2**21, "layer_norm at one precision": 2**22}
+NORM_PAYS = {"norm": 2**20, "layer_norm": 2**21, "layer_norm at one precision": 2**22}
 """Numbers from which on parts of rows beat torch's own functions on a CPU, whose layernorm is a single pass itself."""
 
 
@@ -157,12 +157,15 @@ def _norm_backward_fake(*inputs: Any) -> NormGradients:
 
 @lru_cache(maxsize=256)
 def _norm_kernels(device: str) -> Any:
-    """The module of the Triton kernels; None, with one warning, where they cannot be had."""
+    """The module of the Triton kernels, tried on one row; None, with one warning, where they cannot be had."""
     try:
-        return importlib.import_module("tantra_compiler.kernels.fused.norm")
-    except ImportError as error:
+        kernels = importlib.import_module("tantra_compiler.kernels.fused.norm")
+        x = torch.zeros(1, 64, device=device)
+        kernels.forward(NormCall(x, x, None, None, False, 1.0, x.dtype))
+    except Exception as error:
         warnings.warn(f"norms on {device} run without their kernels, which is slow: {error}", stacklevel=2)
         return None
+    return kernels
 
 
 def _registered_norm(name: str, schema: str, on_cpu: Callable[..., Any], on_gpu: Callable[..., Any], fake: Any) -> Any:
