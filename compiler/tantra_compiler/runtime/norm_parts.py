@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _NORM_PART = 2**18
-"""Numbers of a part."""
+"""Numbers of a part, for each thread."""
 
 
 class NormCall(NamedTuple):
@@ -97,7 +97,7 @@ def _norm_rows(x: Tensor) -> Tensor:
 def _norm_slices(rows: Tensor) -> Iterator[slice]:
     """Slices of whole rows; all of them at once on GPUs."""
     count, width = rows.shape
-    step = max(1, _NORM_PART // max(1, width)) if rows.is_cpu else max(1, count)
+    step = max(1, _NORM_PART * torch.get_num_threads() // max(1, width)) if rows.is_cpu else max(1, count)
     return (slice(start, min(count, start + step)) for start in range(0, count, step))
 
 
