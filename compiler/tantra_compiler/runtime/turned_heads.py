@@ -287,7 +287,7 @@ def _turning_pays(packed: Tensor, parts: Sequence[Heads]) -> bool:
     if packed.is_cpu:
         low = packed.dtype.itemsize < 4
         return any(part.turned for part in parts) and not (low and any(part.norm == "layer_norm" for part in parts))
-    return packed.is_cuda and _heads_kernel_builds(packed.device)
+    return packed.is_cuda and packed.dtype != torch.float64 and _heads_kernel_builds(packed.device)
 
 
 @lru_cache(maxsize=256)

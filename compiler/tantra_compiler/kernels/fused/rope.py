@@ -128,6 +128,7 @@ def _forward(
 ) -> None:
     batch, time, count, _ = x.shape
     vectors = batch * time * count
+    assert vectors < 2**31
     if not vectors:
         return
     grid = (triton.cdiv(vectors, config.blocks(backward=False)[0]),)
@@ -181,6 +182,7 @@ def _backward(
     """``dx`` is written; the sums of each program for weight and bias [programs, width], empty where there is none."""
     batch, time, count, width = dx.shape
     vectors = batch * time * count
+    assert vectors < 2**31
     programs = groups = triton.cdiv(vectors, config.blocks(backward=True)[0])
     if config.one_block:
         programs = min(groups, _programs(dx.device))
