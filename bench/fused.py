@@ -21,7 +21,7 @@ from harness.report import Report, Row, Target
 from harness.training import Question as Training
 
 WORKER, TRAINING = "harness.fused", "harness.training"
-PASSES = ("pack_linears", "fuse_add_norm", "narrow_norms", "fuse_qk_rope", "fuse_activations", "fuse_linear_loss")
+PASSES = ("pack_linears", "fuse_add_norm", "narrow_norms", "turn_heads", "fuse_activations", "fuse_linear_loss")
 LIMIT = {"cpu": None, "cuda": 3.0e12}
 """Bytes a second that a copy reaches on an H100."""
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tantra_compiler.options import CompileOptions
 from tantra_compiler.passes.add_norm import FuseAddNorm
 from tantra_compiler.passes.base import Pass, run_passes
+from tantra_compiler.passes.constants import FoldConstants
+from tantra_compiler.passes.dropout import SeedDropout
 from tantra_compiler.passes.kernels import ChooseKernels
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
 from tantra_compiler.passes.mapped import FuseActivations
@@ -34,6 +36,7 @@ def pipeline(options: CompileOptions) -> list[Pass]:
     """The passes that ``options`` ask for, in order."""
     passes: list[Pass] = [
         ApplyRecipe(options.dropout, options.label_smoothing),
+        FoldConstants(),
         ShareRepeated(),
         DropUnread(),
         FuseLinearLoss(),
@@ -43,6 +46,7 @@ def pipeline(options: CompileOptions) -> list[Pass]:
         FuseAddNorm(),
         NarrowNorms(),
         FuseActivations(),
+        SeedDropout(),
         ChooseKernels(tuple(options.kernels.items())),
     ]
     return [each for each in passes if each.name not in options.without]

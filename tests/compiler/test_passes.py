@@ -109,8 +109,9 @@ def test_passes_leave_their_input_alone_and_can_be_watched() -> None:
     result = run_passes(graph, pipeline(CompileOptions()), steps.append)
     assert format_graph(graph) == before
     assert [step.name for step in steps] == [
-        "apply_recipe", "share_repeated", "drop_unread", "fuse_linear_loss", "pack_linears", "fuse_norms",
-        "turn_heads", "fuse_add_norm", "narrow_norms", "fuse_activations", "choose_kernels",
+        "apply_recipe", "fold_constants", "share_repeated", "drop_unread", "fuse_linear_loss", "pack_linears",
+        "fuse_norms", "turn_heads", "fuse_add_norm", "narrow_norms", "fuse_activations", "seed_dropout",
+        "choose_kernels",
     ]  # fmt: skip
 
     assert steps[-1].graph == result

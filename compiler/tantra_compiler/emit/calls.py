@@ -10,6 +10,8 @@ from tantra_compiler.emit.source import Source
 from tantra_dsl.graph.model import Body, Node
 from tantra_dsl.graph.paths import used_bodies, weighted_bodies
 
+_DROPS = ("dropout", "seeded_dropout")
+
 
 @dataclass
 class Callables:
@@ -36,7 +38,7 @@ class Callables:
         """Bodies that behave differently in training, and so need a module's ``training``."""
         graph, found = self.source.graph, set[str]()
         for key, body in graph.bodies.items():
-            if any(node.op == "dropout" or (node.op == "attend" and node.attr("dropout")) for node in body.nodes):
+            if any(node.op in _DROPS or (node.op == "attend" and node.attr("dropout")) for node in body.nodes):
                 found.add(key)
         while grown := {k for k, b in graph.bodies.items() for n in b.nodes if found & set(used_bodies(n))} - found:
             found |= grown

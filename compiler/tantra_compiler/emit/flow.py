@@ -178,9 +178,15 @@ _NOUNS = {
     "pool": "pooled",
     "linear_cross_entropy": "loss",
     "mapped": "inner",
+    "seeded_dropout": "dropped",
     "mapped_linear": "projected",
 }
 """What a value is called by default, where its op is named after what it does."""
 
-_MADE_OF = {"linear_cross_entropy": "cross_entropy", "mapped": "map", "mapped_linear": "linear"}
+_MADE_OF = {
+    "linear_cross_entropy": "cross_entropy",
+    "mapped": "map",
+    "mapped_linear": "linear",
+    "seeded_dropout": "dropout",
+}
 """Ops that passes make, and those whose nodes they take over."""

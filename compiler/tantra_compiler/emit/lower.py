@@ -137,9 +137,10 @@ def _softmax(site: Site) -> Expr:
     return method(site.args[0], "softmax", repr(site.axis()))
 
 
-@lowers("dropout")
+@lowers("dropout", "seeded_dropout")
 def _dropout(site: Site) -> Expr:
-    return call("F.dropout", site.args[0], number(site.node.attr("rate")), "self.training")
+    given = site.args[0], number(site.node.attr("rate")), "self.training"
+    return call("F.dropout", *given) if site.node.op == "dropout" else site.run("seeded_dropout", *given)
 
 
 @lowers("stop_gradient")

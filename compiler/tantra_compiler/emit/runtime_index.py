@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent.parent / "runtime"
-_ORDER = ("operators", "remembered", "cache", "shape", "linear", "packed", "elementwise",
+_ORDER = ("operators", "remembered", "cache", "shape", "linear", "packed", "dropout", "elementwise",
           "mapped_linear", "norm_parts", "norm_operator", "norms", "add_norm",
           "positions", "turned_parts", "turned_heads", "short_attention", "attention",
           "program", "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",

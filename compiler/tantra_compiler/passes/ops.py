@@ -8,6 +8,7 @@ from tantra_dsl.graph.rules import RULES, Attrs, Types, need
 from tantra_dsl.graph.types import Dim, Size, TensorType
 
 ADD_NORM = "add_norm"
+SEEDED = "seeded_dropout"
 TURNED_HEADS = "turned_heads"
 _FUSED = (
     OpSpec(
@@ -49,6 +50,7 @@ _MAPPED_LINEAR = OpSpec(
     ("has", "program", "width", "dim"),
     "linear(mapped(*operands), weight, bias), whose backward pass computes the function again.",
 )
+_SEEDED = OpSpec(SEEDED, ("x",), ("rate",), "dropout that keeps a seed, not what it drew.")
 _PARTS = OpSpec("parts", ("x",), ("sizes", "names"), "The last dimension cut into ``sizes``, called ``names``.")
 
 
@@ -140,8 +142,13 @@ def _part(packed: TensorType, heads: int, width: int, name: str) -> TensorType:
     return TensorType((*packed.dims[:-1], *([Dim("heads", Size.of(heads))] if heads else []), last))
 
 
-OPS.update({spec.name: spec for spec in (*_FUSED, _ADD_NORM, _LOSS, _PACKED, _PARTS, _MAPPED, _MAPPED_LINEAR, _TURNED)})
+OPS.update(
+    {
+        spec.name: spec
+        for spec in (*_FUSED, _ADD_NORM, _LOSS, _PACKED, _PARTS, _MAPPED, _MAPPED_LINEAR, _SEEDED, _TURNED)
+    }
+)
 RULES.update({spec.name: _weighted_norm for spec in _FUSED})
 RULES.update({ADD_NORM: _add_norm, LINEAR_LOSS: _linear_loss, "packed_linear": _packed_linear, "parts": _parts})
-RULES.update({"mapped": _mapped, "mapped_linear": _mapped_linear})
+RULES.update({SEEDED: RULES["dropout"], "mapped": _mapped, "mapped_linear": _mapped_linear})
 RULES.update({TURNED_HEADS: _turned_heads})
