@@ -268,8 +268,14 @@ def test_the_plain_form_runs_where_it_is_better(monkeypatch: pytest.MonkeyPatch)
         (CASES["turned"], torch.randn(1, 1, 128)),
         (CASES["rms, not turned"], large),
         (CASES["layernorm"], large.bfloat16()),
+        (CASES["turned"], large.bfloat16()),
         (CASES["turned"], large.clone().requires_grad_()),
     ):
         turned_heads.turned_heads(x, parts, frequency, 16)
-    with pytest.raises(AssertionError, match="the operator ran"):
-        turned_heads.turned_heads(large, CASES["turned"], frequency, 16)
+    for parts, x in (
+        (CASES["turned"], large.clone()),
+        (CASES["rms"], large.bfloat16()),
+        (CASES["turned"], large.repeat(8, 1, 1).bfloat16()),
+    ):
+        with pytest.raises(AssertionError, match="the operator ran"):
+            turned_heads.turned_heads(x, parts, frequency, 16)

@@ -54,6 +54,9 @@ class Heads(NamedTuple):
 _NORM_KINDS = {None: 0, "rms_norm": 1, "layer_norm": 2}
 """Numbers by which the operators know norms."""
 
+_LARGE_LOW = 2**21
+"""Numbers in low precision from which on turning them where they lie is faster than making others."""
+
 
 def turned_heads(
     packed: Tensor,
@@ -279,15 +282,19 @@ TURN_HEADS_BACKWARD = _registered_heads(
 def _turning_pays(packed: Tensor, parts: Sequence[Heads]) -> bool:
     """Whether there is a better form than the plain one; where a kernel is missing, a warning says why.
 
-    On CPUs there is where heads turn. Layernorms in low precision are better left to torch there, and so are norms
-    alone.
+    On CPUs there is where heads turn; see ``_low_pays`` for low precision.
     """
     if (packed.is_leaf and packed.requires_grad) or not packed.is_floating_point() or packed.stride(-1) != 1:
         return False
     if packed.is_cpu:
-        low = packed.dtype.itemsize < 4
-        return any(part.turned for part in parts) and not (low and any(part.norm == "layer_norm" for part in parts))
+        turned = any(part.turned for part in parts)
+        return turned and (packed.dtype.itemsize >= 4 or _low_pays(packed, {part.norm for part in parts}))
     return packed.is_cuda and packed.dtype != torch.float64 and _heads_kernel_builds(packed.device)
+
+
+def _low_pays(packed: Tensor, norms: set[str | None]) -> bool:
+    """Torch itself is as fast on CPUs at layernorms, and at turning what the cache holds, in low precision."""
+    return "layer_norm" not in norms and ("rms_norm" in norms or packed.numel() >= _LARGE_LOW)
 
 
 @lru_cache(maxsize=256)
