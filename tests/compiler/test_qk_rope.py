@@ -269,3 +269,45 @@ def test_decisions_of_a_model() -> None:
     expected = ("rope", "turned_heads", "one op with the norm before it, on heads of one projection")
     assert [(each.op, each.choice, each.reason) for each in found] == [expected, expected]
     assert {each.path.rpartition(".")[0] for each in found} == {"layers.*.attention"}
+
+
+PAIRS = """
+model pairs {
+  vocab: 61  context: 64  dim: 32
+  input source: tokens
+  input target: tokens
+  share embed: tokens
+  block reader { wiring: pre(rms)  attention { heads: 4, position: rope }  ffn { hidden: 48 } }
+  block writer(memory) {
+    wiring: pre(rms)
+    self: attention { heads: 4, mask: causal, position: rope }
+    cross: attention { heads: 4, kv_heads: 2, memory: memory, position: rope, qk_norm: rms }
+    ffn { hidden: 48 }
+  }
+  encoded = embed(source) |> reader * 1
+  decoded = embed(target) |> writer(encoded) * 2
+  objective: next_token(tied(decoded), target)
+}
+"""
+
+
+@pytest.mark.parametrize("size", [0, 2**15], ids=["operator", "as it comes"])
+def test_queries_and_keys_of_two_sequences(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "_SMALLEST_FUSED", size)
+    source, target = torch.randint(61, (2, 2, 24), generator=torch.Generator().manual_seed(1))
+    made = []
+    for without in (frozenset[str](), APART):
+        model = compile_graph(tantra_dsl.loads(PAIRS).graph(), CompileOptions(seed=3, without=without)).double()
+        loss = model.loss(source=source[:, :20], target=target)  # type: ignore[operator]
+        loss.backward()
+        made.append([loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-11) for a, b in zip(*made, strict=True))
+
+
+def test_keys_and_values_of_a_memory_are_kept_while_decoding(every_size_pays: None) -> None:
+    model = compile_graph(tantra_dsl.loads(PAIRS).graph(), CompileOptions(seed=3)).eval()
+    source, target = torch.randint(61, (2, 2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        whole, cache = model(source, target), model.new_cache(2, 9)  # type: ignore[operator]
+        parts = [model(source, part, cache=cache) for part in target.split([4, 1, 4], dim=1)]
+    assert torch.allclose(torch.cat(parts, 1), whole, rtol=1e-4, atol=1e-7)
