@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tantra_compiler.emit.gradients import elementwise_text, gradients_function
+from tantra_compiler.emit.programs import tensor_function
+from tantra_compiler.runtime import elementwise
 from tantra_compiler.runtime.add_norm import add_layer_norm, add_rms_norm
 from tantra_compiler.runtime.elementwise import Elementwise
 from tantra_compiler.runtime.linear import Linear
@@ -100,14 +102,11 @@ def activation(text: str, variables: str, eager_form: Callable[..., Tensor]) -> 
 def elementwise_of(text: str, names: list[str]) -> Elementwise:
     """The function that an emitted module would hold."""
     program = Program("fn", tuple(names), parse_scalar(text))
-    scope: dict[str, Any] = {"torch": torch, "F": F, "Tensor": Tensor}
+    scope: dict[str, Any] = {**vars(elementwise), "torch": torch, "F": F, "Tensor": Tensor}
+    exec(tensor_function("value", program, program.body, [], {}), scope)
     exec(gradients_function("gradients", program), scope)
-
-    def value(*operands: Tensor) -> Tensor:
-        return scope["gradients"](operands[0].new_zeros(()), *operands)[0]  # type: ignore[no-any-return]
-
-    value.__qualname__ = f"value of {text}"
-    return Elementwise(scope.get("value", value), scope["gradients"], elementwise_text(program))
+    scope["value"].__qualname__ = f"value of {text}"
+    return Elementwise(scope["value"], scope["gradients"], elementwise_text(program))
 
 
 def projections(at: Place) -> Made:

@@ -17,6 +17,8 @@ from tests.graph.test_costs_shipped import SMALL, small
 
 ALWAYS = {"apply_recipe", "choose_kernels"}
 ALL = frozenset(each.name for each in pipeline(CompileOptions())) - ALWAYS
+WITH_NORMS = ALL - {"fuse_norms"}
+"""A norm with its weight gives the precision of what it norms, as torch's and transformers' do; apart, float32."""
 GPT2_OWN_ACTIVATION = """
 fn odd(a, b) = tanh(a) * b + a * sigmoid(b) * exp(-(b * b))
 module own(x) {
@@ -102,7 +104,7 @@ def test_in_low_precision_they_are_as_near_as_plain_ones(name: str) -> None:
     inputs = example_inputs(graph, length=8)
     exact = learned(model_of(graph, ALL), inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        plain = differences(learned(model_of(graph, ALL), inputs), exact)
+        plain = differences(learned(model_of(graph, WITH_NORMS), inputs), exact)
         fused = differences(learned(model_of(graph), inputs), exact)
     total = sum(fused.values()), sum(plain.values())
     assert total[0] <= 1.25 * total[1], (fused, plain)

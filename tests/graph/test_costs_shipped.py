@@ -15,7 +15,7 @@ import tantra_dsl
 from tantra_compiler import CompileOptions, compile_graph
 from tantra_compiler.runtime import operators
 from tantra_compiler.runtime.norms import RmsNorm
-from tantra_dsl.graph.costs import cost, training
+from tantra_dsl.graph.costs import cost, saved, training
 from tantra_dsl.graph.model import Graph
 from tests.counted import counted_calls
 
@@ -120,7 +120,8 @@ def test_activation_memory_is_what_is_kept(
     """
     if fused:
         monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
-        monkeypatch.setattr(training, "SMALLEST_REMADE", 0)
+        for module in (training, saved):
+            monkeypatch.setattr(module, "SMALLEST_REMADE", 0)
     changed = {"alibi": ("gpt2", ALIBI), "mamba2_130m": ("mamba2_130m", MAMBA)}
     graph = small(*changed.get(name, (name,)))
     stated = cost(graph, seq=SEQ, batch=BATCH, precision="bf16" if autocast else "float32")["activation_bytes"].value

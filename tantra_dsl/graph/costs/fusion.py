@@ -67,12 +67,14 @@ class Remade:
     """Functions whose value is computed again in the backward pass, and linear layers of one product.
 
     ``maps`` are such a function's maps, each with the one that gives its value; ``linears`` the linear layers that read
-    such a value, with that one too. ``packed`` are linear layers of one product, with the first of them.
+    such a value, with that one too. ``packed`` are linear layers of one product, with the first of them. ``turned`` are
+    rotations of heads that are cut from a product, with whether something stands between, as a norm does.
     """
 
     maps: Mapping[str, str]
     linears: Mapping[str, str]
     packed: Mapping[str, str]
+    turned: Mapping[str, bool]
 
     @staticmethod
     def of(body: Body) -> Remade:
@@ -80,4 +82,18 @@ class Remade:
         made = [each for each in activations(body) if each.obstacle() is None]
         maps = {node.id: each.root.id for each in made for node in (each.root, *each.inner)}
         linears = {each.reader.id: each.root.id for each in made if each.reader is not None and each.takes_linear()}
-        return Remade(maps, linears, {n.id: group[0].id for group in layers_of_one_input(body) for n in group})
+        packed = {node.id: group[0].id for group in layers_of_one_input(body) for node in group}
+        return Remade(maps, linears, packed, _turned(body))
+
+
+def _turned(body: Body) -> dict[str, bool]:
+    """Rotations of heads of a linear layer, directly or behind one module or norm."""
+    found: dict[str, bool] = {}
+    for node in body.nodes:
+        if node.op == "rope":
+            source = body.node(node.inputs[0].node)
+            between = source.op in ("call", "normalize", "map")
+            source = body.node(source.inputs[0].node) if between else source
+            if source.op == "split_heads" and body.node(source.inputs[0].node).op == "linear":
+                found[node.id] = between
+    return found

@@ -15,11 +15,15 @@ from tantra_dsl.graph.model import Node
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """An input of an op: its shape, bytes per element, and whether a gradient flows into it."""
+    """An input of an op: its shape, bytes per element, and whether a gradient flows into it.
+
+    ``strided`` tells whether it lies in larger memory, as a part of a product does.
+    """
 
     shape: Shape
     width: int
     grad: bool
+    strided: bool = False
 
     @property
     def bytes(self) -> int:
@@ -186,12 +190,28 @@ _EXPANDED: Final = 2**20
 
 
 def _rope(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
-    """Tables of cosines and sines up to a power of two, for every head unless they grow too large."""
-    (_, time, heads, _), turned, width = operands[0].shape, node.attr("width"), operands[0].width
+    """Tables of cosines and sines, for every head unless they grow too large."""
+    return _turning(node, operands[0], operands[0].shape[2], operands[0].width)
+
+
+def turned_saves(node: Node, x: Operand, normed: bool) -> Saves:
+    """What a rotation of heads cut from a product keeps: where there are many, float32 tables for all heads."""
+    half = x.width == _HALF and not normed
+    if prod(x.shape) < (_SMALLEST_HALF_TURNED if half else SMALLEST_REMADE):
+        return _rope(node, [x], [])
+    return _turning(node, x, 1, _FLOAT)
+
+
+_SMALLEST_HALF_TURNED: Final = 2**21
+
+
+def _turning(node: Node, x: Operand, heads: int, table: int) -> Saves:
+    """Tables with ``table`` bytes for a number, up to a power of two of positions."""
+    time, turned = x.shape[1], node.attr("width")
     length = max(_SHORTEST_TABLE, 1 << (time - 1).bit_length())
     numbers = length * turned * (heads if length * heads * turned <= _EXPANDED else 1)
     settings = (node.attr("frequency"), turned, node.attr("factor", 1.0), node.attr("interleaved", False))
-    return Saves(width=width, shared=(("rope", *settings, heads, length, width), 2 * numbers * width))
+    return Saves(width=x.width, shared=(("rope", *settings, heads, length, table), 2 * numbers * table))
 
 
 def _attend(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Saves:
@@ -223,7 +243,7 @@ def _attend_by_blocks(node: Node, operands: Sequence[Operand], outs: Sequence[Sh
     """Every probability up to the end of its block; queries, keys and values by shared head, as copies where needed."""
     (batch, queries, heads, _), kv_heads = outs[0], operands[1].shape[2]
     apart = batch > 1 and kv_heads > 1
-    copied = (apart or heads > kv_heads > 1, apart, apart)
+    copied = (apart or heads > kv_heads > 1 or (operands[0].strided and heads > kv_heads), apart, apart)
     width = operands[0].width
     kept = tuple(slot for slot in range(3) if not copied[slot])
     copies = sum(prod(x.shape) for x, copy in zip(operands[:3], copied, strict=True) if copy)

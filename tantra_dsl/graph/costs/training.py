@@ -18,6 +18,7 @@ from tantra_dsl.graph.costs.saved import (
     packed_saves,
     remade_saves,
     saves_of,
+    turned_saves,
     weighted_norm_saves,
 )
 from tantra_dsl.graph.costs.steps import Claim, Flow, Keeper, LayerSteps, Result, Step
@@ -107,6 +108,7 @@ class _Walk:
         self.slots = 0
         self.weighted = weighted_norms(body)
         self.remade = Remade.of(body)
+        self.together: dict[str, Storage] = {}
 
     def step(self) -> Step:
         for node in self.body.nodes:
@@ -159,9 +161,7 @@ class _Walk:
     def _primitive(self, node: Node) -> None:
         values = [self._value(ref) for ref in node.inputs]
         types = [self.types[ref.node][ref.out] for ref in node.inputs]
-        operands = [
-            Operand(shape(t, self.lengths), v.flow.width, v.flow.grad) for t, v in zip(types, values, strict=True)
-        ]
+        operands = [self._operand(type, value) for type, value in zip(types, values, strict=True)]
         saves = self._saves(node, operands)
         self._outputs(node, values, saves)
         for slot in saves.inputs:
@@ -170,6 +170,10 @@ class _Walk:
         if saves.shared is not None:
             self.shared.setdefault(saves.shared[0], (Keeper(node.id), saves.shared[1]))
         self._add_backward(node, types, values)
+
+    def _operand(self, type: TensorType, value: Value) -> Operand:
+        strided = value.storage.owner == "inside" and value.storage.bytes > self._bytes(type, value.flow.width)
+        return Operand(shape(type, self.lengths), value.flow.width, value.flow.grad, strided)
 
     def _saves(self, node: Node, operands: list[Operand]) -> Saves:
         if node.id in self.weighted:
@@ -182,6 +186,8 @@ class _Walk:
         if node.id in self.remade.packed:
             first = self.remade.packed[node.id] == node.id
             return packed_saves(operands[0], first, self.training.autocast)
+        if node.id in self.remade.turned:
+            return turned_saves(node, operands[0], self.remade.turned[node.id])
         return saves_of(node, operands, self.lengths, self.training.autocast)
 
     def _is_remade(self, root: str | None) -> bool:
@@ -199,9 +205,19 @@ class _Walk:
             flow = Flow(saves.width if type.dtype == "float" else 8, moving and type.dtype == "float")
             if out in views:
                 self.values[node.id, out] = Value(values[views[out]].storage, flow)
+            elif node.id in self.remade.packed:
+                self.values[node.id, out] = Value(self._packed_storage(self.remade.packed[node.id], flow.width), flow)
             else:
                 keeper = Keeper(node.id) if out in saves.outputs else None
                 self._new((node.id, out), Storage(self._bytes(type, flow.width), "inside", keeper), flow)
+
+    def _packed_storage(self, first: str, width: int) -> Storage:
+        """The memory that the results of layers of one product share: where one of them is kept, all are."""
+        if first not in self.together:
+            group = (node for node in self.body.nodes if self.remade.packed.get(node.id) == first)
+            self.together[first] = Storage(sum(self._bytes(node.type, width) for node in group), "inside")
+            self.storages.append(self.together[first])
+        return self.together[first]
 
     def _add_backward(self, node: Node, types: list[TensorType], values: list[Value]) -> None:
         """A product costs its forward FLOPs again for each side that a gradient flows into; the rest, twice."""
