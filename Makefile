@@ -52,10 +52,10 @@ docs-check: $(VENV)/.installed-test ## run the examples in README.md and docs/
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 $(BIN)/python -m pytest tests/docs
 
 bench: $(VENV)/.installed-bench ## every benchmark; tables here, figures into bench/results/
-	for script in bench/frontend.py bench/masks.py bench/*_cpu.py; do $(BIN)/python "$$script"; done
+	for script in bench/frontend.py bench/masks.py bench/*_cpu.py bench/fused.py; do $(BIN)/python "$$script"; done
 
 bench-gpu: ## on a machine with a GPU and its torch: the kernels' numbers and speed, with whatever $(PYTHON) has
-	PYTHONPATH=.:compiler $(PYTHON) bench/attention.py
+	for script in attention fused train_gpu; do PYTHONPATH=.:compiler $(PYTHON) bench/$$script.py; done
 
 clean: ## remove what the other targets made, the runs excepted
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
