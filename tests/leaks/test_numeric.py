@@ -128,7 +128,10 @@ def test_nothing_reaches_further_than_claimed(steps: list[Step], repeat: int, po
         other[0, changed] = (other[0, changed] + 1) % VOCAB
         rows.append(other)
     at_position = logits(graph, torch.cat(rows))[:, position]
-    assert torch.equal(at_position.nan_to_num(), at_position[:1].expand_as(at_position).nan_to_num())
+    # products of many rows may round a row otherwise than another; what is read changes far more than that
+    torch.testing.assert_close(
+        at_position, at_position[:1].expand_as(at_position), rtol=1e-9, atol=1e-9, equal_nan=True
+    )
 
 
 def test_the_claims_are_not_all_empty() -> None:

@@ -24,7 +24,7 @@ def _mapped(site: Site) -> Expr:
 
 @lowers("mapped_linear")
 def _mapped_linear(site: Site) -> Expr:
-    layer, operands = site.args[0].text.removesuffix(".weight"), site.captures(1)
+    layer, operands = site.args[0].text.removesuffix(".weight"), site.args[1 + len(site.node.attr("has")) :]
     return site.run("mapped_linear", _function(site), layer, *operands, width=repr(site.node.attr("width")))
 
 
