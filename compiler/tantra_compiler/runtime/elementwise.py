@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -32,6 +33,10 @@ class Elementwise:
         self.gradients = gradients
         self.text = text
         self.known[self.key] = self
+
+
+_MAP_PART = 2**17
+"""So many numbers for each thread, and what is made of them, fit the cache of one core."""
 
 
 def mapped(function: Elementwise, *operands: Tensor, width: int) -> Tensor:
@@ -78,30 +83,63 @@ _MAPPED_BACKWARD_SCHEMA = (
 
 
 def _mapped_on_cpu(operands: list[Tensor], width: int, function: str) -> Tensor:
-    return mapped_reference(Elementwise.known[function], *operands, width=width).contiguous()
+    known, found = Elementwise.known[function], variables(operands, width)
+    if len(found) == 1:
+        return known.value(found[0]).contiguous()
+    value = _like_result(operands, width)
+    rows, inputs = _as_rows(value, value.shape), [_as_rows(each, value.shape) for each in found]
+    for part in _row_parts(rows):
+        rows[part] = known.value(*(each[part] for each in inputs))
+    return value
 
 
 def _mapped_backward_on_cpu(
     grad: Tensor, operands: list[Tensor], width: int, function: str
 ) -> tuple[Tensor, list[Tensor]]:
-    known = Elementwise.known[function]
-    value, *grads = known.gradients(grad, *variables(operands, width))
-    return value.contiguous(), gathered_gradients(operands, grads, width)
+    known, found = Elementwise.known[function], variables(operands, width)
+    if len(found) == 1:
+        value, by_variable = known.gradients(grad, found[0])
+        return value.contiguous(), [by_variable.to(found[0].dtype).contiguous()]
+    value = _like_result(operands, width)
+    wholes, places = gradient_places(operands, width, value.shape)
+    rows, slope = _as_rows(value, value.shape), _as_rows(grad, value.shape)
+    inputs, slots = ([_as_rows(each, value.shape) for each in many] for many in (found, places))
+    for part in _row_parts(rows):
+        rows[part], *made = known.gradients(slope[part], *(each[part] for each in inputs))
+        for slot, each in zip(slots, made, strict=True):
+            slot[part] = each
+    return value, summed_gradients(operands, wholes)
 
 
-def gathered_gradients(operands: Sequence[Tensor], grads: Sequence[Tensor], width: int) -> list[Tensor]:
-    """Gradients of the operands from those of the variables: side by side, summed over what was broadcast."""
-    found, left = [], list(grads)
+def _as_rows(x: Tensor, shape: torch.Size) -> Tensor:
+    """``x`` broadcast to ``shape``, as rows: a view where its strides allow that, as those of a whole tensor do."""
+    return x.expand(shape).reshape(math.prod(shape[:-1]), shape[-1]) if shape else x.view(1, 1)
+
+
+def _row_parts(rows: Tensor) -> Iterator[slice]:
+    """Some rows after the other, so that steps between find what they read in the cache."""
+    step = max(1, _MAP_PART * torch.get_num_threads() // max(1, rows.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(rows), step))
+
+
+def gradient_places(operands: Sequence[Tensor], width: int, shape: torch.Size) -> tuple[list[Tensor], list[Tensor]]:
+    """Memory for the gradient of each operand before the sums over what was broadcast, and of each variable in it."""
+    wholes: list[Tensor] = []
+    places: list[Tensor] = []
     for operand in operands:
-        parts = [left.pop(0) for _ in _cut(operand, width)]
-        if len(parts) == 1:
-            found.append(parts[0].sum_to_size(operand.shape).to(operand.dtype).contiguous())
-        else:
-            whole = operand.new_empty(operand.shape)
-            for place, part in zip(torch.split(whole, width, dim=-1), parts, strict=True):
-                place.copy_(part.sum_to_size(place.shape))
-            found.append(whole)
-    return found
+        parts = _cut(operand, width)
+        wide = (*shape[:-1], shape[-1] * len(parts)) if shape else shape
+        same = all(part.shape == shape for part in parts)
+        dtype = operand.dtype if same else torch.promote_types(operand.dtype, torch.float32)
+        wholes.append(operand.new_empty(wide, dtype=dtype))
+        places += _cut(wholes[-1], width)
+    return wholes, places
+
+
+def summed_gradients(operands: Sequence[Tensor], wholes: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of operands, summed over what was broadcast."""
+    pairs = zip(wholes, operands, strict=True)
+    return [whole.sum_to_size(operand.shape).to(operand.dtype) for whole, operand in pairs]
 
 
 def _mapped_on_gpu(operands: list[Tensor], width: int, function: str) -> Tensor:
