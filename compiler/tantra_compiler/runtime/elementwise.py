@@ -86,7 +86,7 @@ def _mapped_on_cpu(operands: list[Tensor], width: int, function: str) -> Tensor:
     known, found = Elementwise.known[function], variables(operands, width)
     if len(found) == 1:
         return known.value(found[0]).contiguous()
-    value = _like_result(operands, width)
+    value = like_result(operands, width)
     rows, inputs = _as_rows(value, value.shape), [_as_rows(each, value.shape) for each in found]
     for part in _row_parts(rows):
         rows[part] = known.value(*(each[part] for each in inputs))
@@ -100,7 +100,7 @@ def _mapped_backward_on_cpu(
     if len(found) == 1:
         value, by_variable = known.gradients(grad, found[0])
         return value.contiguous(), [by_variable.to(found[0].dtype).contiguous()]
-    value = _like_result(operands, width)
+    value = like_result(operands, width)
     wholes, places = gradient_places(operands, width, value.shape)
     rows, slope = _as_rows(value, value.shape), _as_rows(grad, value.shape)
     inputs, slots = ([_as_rows(each, value.shape) for each in many] for many in (found, places))
@@ -172,16 +172,17 @@ def _map_kernels(text: str, device: str) -> Any:
 
 
 def _mapped_fake(operands: list[Tensor], width: int, function: str) -> Tensor:
-    return _like_result(operands, width)
+    return like_result(operands, width)
 
 
 def _mapped_backward_fake(
     grad: Tensor, operands: list[Tensor], width: int, function: str
 ) -> tuple[Tensor, list[Tensor]]:
-    return _like_result(operands, width), [operand.new_empty(operand.shape) for operand in operands]
+    return like_result(operands, width), [operand.new_empty(operand.shape) for operand in operands]
 
 
-def _like_result(operands: Sequence[Tensor], width: int) -> Tensor:
+def like_result(operands: Sequence[Tensor], width: int) -> Tensor:
+    """Memory for the value of a function of the variables that ``operands`` hold."""
     found = variables(operands, width)
     dtype = found[0].dtype
     for variable in found[1:]:

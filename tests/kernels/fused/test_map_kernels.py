@@ -48,9 +48,7 @@ def worst(found: Tensor, true: Tensor) -> float:
 def check(text: str, operands: list[Tensor], width: int) -> None:
     """Within twice the error of torch's own passes in the same precision, and of one rounding."""
     wide = [operand.double() for operand in operands]
-    shape = exact(
-        text, wide, width, torch.ones(()).double().expand(kernels._result(kernels.variables(wide, width)).shape)
-    )[0]
+    shape = exact(text, wide, width, torch.ones(()).double().expand(kernels.like_result(wide, width).shape))[0]
     grad = torch.randn_like(shape).to(operands[0].dtype)
     true, plain = exact(text, wide, width, grad.double()), exact(text, operands, width, grad)
     value, grads = kernels.backward(grad, operands, width, text)

@@ -14,7 +14,7 @@ from tantra_compiler.kernels.attention.prepare import on_device
 from tantra_compiler.kernels.fused.builds import KernelBuild
 from tantra_compiler.kernels.fused.generate_map import generate_map
 from tantra_compiler.kernels.run import imported
-from tantra_compiler.runtime.elementwise import variables
+from tantra_compiler.runtime.elementwise import gradient_places, like_result, summed_gradients, variables
 
 _TILE, _WIDEST, _WARPS = 2048, 1024, 4
 """Numbers of a program, of them in a row at most, and its warps: 16 numbers a thread, in loads of 16 bytes."""
@@ -39,7 +39,7 @@ def kernels_of(text: str) -> Any:
 def forward(operands: list[Tensor], width: int, text: str) -> Tensor:
     """The function of the variables that ``operands`` hold, as ``runtime.elementwise.mapped_reference`` has it."""
     found = variables(operands, width)
-    out = _result(found)
+    out = like_result(operands, width)
     if out.numel():
         inputs = [_rows(each, out.shape) for each in found]
         _launch(kernels_of(text).value_kernel, out, *inputs, _count(out), *_strides(inputs))
@@ -49,40 +49,15 @@ def forward(operands: list[Tensor], width: int, text: str) -> Tensor:
 def backward(grad: Tensor, operands: list[Tensor], width: int, text: str) -> tuple[Tensor, list[Tensor]]:
     """The value once more, and the gradients of ``operands`` from that of the value."""
     found = variables(operands, width)
-    value = _result(found)
-    places, sums = _places(operands, width, value.shape)
+    value = like_result(operands, width)
+    wholes, places = gradient_places(operands, width, value.shape)
     if value.numel():
         inputs, slope = [_rows(each, value.shape) for each in found], _rows(grad, value.shape)
         slope = slope if slope.stride(1) == 1 else slope.contiguous()
         views = [_rows(each, value.shape) for each in places]
         strides = (slope.stride(0), *(each.stride(0) for each in views), *_strides(inputs))
         _launch(kernels_of(text).gradient_kernel, value, *views, slope, *inputs, _count(value), *strides)
-    return value, [made.sum_to_size(x.shape).to(x.dtype) for made, x in zip(sums, operands, strict=True)]
-
-
-def _places(operands: list[Tensor], width: int, shape: torch.Size) -> tuple[list[Tensor], list[Tensor]]:
-    """Where the gradient of each variable goes, and what holds it: one tensor for each operand.
-
-    What was broadcast gets its gradient before the sum, in float32.
-    """
-    places: list[Tensor] = []
-    sums: list[Tensor] = []
-    for operand in operands:
-        parts = variables([operand], width)
-        whole = all(part.shape == shape for part in parts)
-        wide = (*shape[:-1], width * len(parts))
-        made = operand.new_zeros(wide) if whole else operand.new_zeros(wide, dtype=torch.float32)
-        sums.append(made)
-        places += variables([made], width)
-    return places, sums
-
-
-def _result(found: list[Tensor]) -> Tensor:
-    dtype = found[0].dtype
-    for each in found[1:]:
-        dtype = torch.promote_types(dtype, each.dtype)
-    shape = torch.broadcast_shapes(*(each.shape for each in found))  # type: ignore[no-untyped-call]
-    return torch.empty(shape, dtype=dtype, device=found[0].device)
+    return value, summed_gradients(operands, wholes)
 
 
 def _rows(x: Tensor, shape: torch.Size) -> Tensor:
