@@ -108,6 +108,8 @@ class Formula:
 
     def _operation(self, scalar: Op) -> Expr:
         op, args = scalar.op, scalar.args
+        if op == "floordiv" and not self._is_whole(scalar):  # torch has no gradient of its //
+            return call("torch.floor", self._operation(Op("div", args)))
         if op in _INFIX:
             symbol, rank = _INFIX[op]
             return reduce(lambda left, right: infix(symbol, rank, left, right), map(self.expr, args))

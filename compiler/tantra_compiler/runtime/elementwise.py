@@ -77,43 +77,75 @@ def _cut(operand: Tensor, width: int) -> Sequence[Tensor]:
 # --- the operators -------------------------------------------------------------------------
 
 _MAPPED_SCHEMA = "mapped(Tensor[] operands, int width, str function) -> Tensor"
+_MAPPED_GRADIENTS_SCHEMA = "mapped_gradients(Tensor grad, Tensor[] operands, int width, str function) -> Tensor[] grads"
 _MAPPED_BACKWARD_SCHEMA = (
-    "mapped_backward(Tensor grad, Tensor[] operands, int width, str function) -> (Tensor value, Tensor[] grads)"
+    "mapped_backward(Tensor(a!) value, Tensor[] operands, int width, str function) -> Tensor[] grads"
 )
+"""``mapped_gradients`` from what ``value`` holds without gaps, which then becomes the function's value."""
 
 
 def _mapped_on_cpu(operands: list[Tensor], width: int, function: str) -> Tensor:
+    kernels = _native_kernels()
+    made = None if kernels is None else kernels.forward(operands, width, Elementwise.known[function].text)
+    return _mapped_by_torch(operands, width, function) if made is None else made
+
+
+def _mapped_by_torch(operands: list[Tensor], width: int, function: str) -> Tensor:
     known, found = Elementwise.known[function], variables(operands, width)
     if len(found) == 1:
         return known.value(found[0]).contiguous()
     value = like_result(operands, width)
-    rows, inputs = _as_rows(value, value.shape), [_as_rows(each, value.shape) for each in found]
+    rows, inputs = as_rows(value, value.shape), [as_rows(each, value.shape) for each in found]
     for part in _row_parts(rows):
         rows[part] = known.value(*(each[part] for each in inputs))
     return value
 
 
-def _mapped_backward_on_cpu(
-    grad: Tensor, operands: list[Tensor], width: int, function: str
-) -> tuple[Tensor, list[Tensor]]:
+def _mapped_gradients_on_cpu(grad: Tensor, operands: list[Tensor], width: int, function: str) -> list[Tensor]:
+    return _gradients_on_cpu(None, grad, operands, width, function)
+
+
+def _mapped_backward_on_cpu(value: Tensor, operands: list[Tensor], width: int, function: str) -> list[Tensor]:
+    return _gradients_on_cpu(value, value, operands, width, function)
+
+
+def _gradients_on_cpu(
+    value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> list[Tensor]:
+    kernels = _native_kernels()
+    made = None if kernels is None else kernels.backward(value, grad, operands, width, Elementwise.known[function].text)
+    return _gradients_by_torch(value, grad, operands, width, function) if made is None else made
+
+
+def _gradients_by_torch(
+    value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> list[Tensor]:
     known, found = Elementwise.known[function], variables(operands, width)
-    if len(found) == 1:
-        value, by_variable = known.gradients(grad, found[0])
-        return value.contiguous(), [by_variable.to(found[0].dtype).contiguous()]
-    value = like_result(operands, width)
-    wholes, places = gradient_places(operands, width, value.shape)
-    rows, slope = _as_rows(value, value.shape), _as_rows(grad, value.shape)
-    inputs, slots = ([_as_rows(each, value.shape) for each in many] for many in (found, places))
-    for part in _row_parts(rows):
-        rows[part], *made = known.gradients(slope[part], *(each[part] for each in inputs))
+    wholes, places = gradient_places(operands, width, grad.shape)
+    rows, slope = None if value is None else as_rows(value, grad.shape), as_rows(grad, grad.shape)
+    inputs, slots = ([as_rows(each, grad.shape) for each in many] for many in (found, places))
+    for part in [slice(None)] if len(found) == 1 else _row_parts(slope):
+        again, *made = known.gradients(slope[part], *(each[part] for each in inputs))
         for slot, each in zip(slots, made, strict=True):
             slot[part] = each
-    return value, summed_gradients(operands, wholes)
+        if rows is not None:  # last, since it may lie where the gradient does
+            rows[part] = again
+    return summed_gradients(operands, wholes)
 
 
-def _as_rows(x: Tensor, shape: torch.Size) -> Tensor:
-    """``x`` broadcast to ``shape``, as rows: a view where its strides allow that, as those of a whole tensor do."""
-    return x.expand(shape).reshape(math.prod(shape[:-1]), shape[-1]) if shape else x.view(1, 1)
+@lru_cache(maxsize=256)
+def _native_kernels() -> Any:
+    """The module that runs kernels in C; None for a model that stands alone."""
+    try:
+        return importlib.import_module("tantra_compiler.kernels.native.elementwise")
+    except ImportError:
+        return None
+
+
+def as_rows(x: Tensor, shape: torch.Size) -> Tensor:
+    """``x`` broadcast to ``shape``, as rows whose columns are 0 or 1 apart: a view where its strides allow that."""
+    rows = x.expand(shape).reshape(math.prod(shape[:-1]), shape[-1]) if shape else x.view(1, 1)
+    return rows if rows.stride(1) in (0, 1) or rows.shape[1] == 1 else rows.contiguous()
 
 
 def _row_parts(rows: Tensor) -> Iterator[slice]:
@@ -145,17 +177,25 @@ def summed_gradients(operands: Sequence[Tensor], wholes: Sequence[Tensor]) -> li
 def _mapped_on_gpu(operands: list[Tensor], width: int, function: str) -> Tensor:
     text = Elementwise.known[function].text
     kernels = _map_kernels(text, operands[0].device.type)
-    return _mapped_on_cpu(operands, width, function) if kernels is None else kernels.forward(operands, width, text)
+    return _mapped_by_torch(operands, width, function) if kernels is None else kernels.forward(operands, width, text)
 
 
-def _mapped_backward_on_gpu(
-    grad: Tensor, operands: list[Tensor], width: int, function: str
-) -> tuple[Tensor, list[Tensor]]:
+def _mapped_gradients_on_gpu(grad: Tensor, operands: list[Tensor], width: int, function: str) -> list[Tensor]:
+    return _gradients_on_gpu(None, grad, operands, width, function)
+
+
+def _mapped_backward_on_gpu(value: Tensor, operands: list[Tensor], width: int, function: str) -> list[Tensor]:
+    return _gradients_on_gpu(value, value, operands, width, function)
+
+
+def _gradients_on_gpu(
+    value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, function: str
+) -> list[Tensor]:
     text = Elementwise.known[function].text
     kernels = _map_kernels(text, operands[0].device.type)
     if kernels is None:
-        return _mapped_backward_on_cpu(grad, operands, width, function)
-    return kernels.backward(grad, operands, width, text)  # type: ignore[no-any-return]
+        return _gradients_by_torch(value, grad, operands, width, function)
+    return kernels.backward(value, grad, operands, width, text)  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=256)
@@ -175,10 +215,8 @@ def _mapped_fake(operands: list[Tensor], width: int, function: str) -> Tensor:
     return like_result(operands, width)
 
 
-def _mapped_backward_fake(
-    grad: Tensor, operands: list[Tensor], width: int, function: str
-) -> tuple[Tensor, list[Tensor]]:
-    return like_result(operands, width), [operand.new_empty(operand.shape) for operand in operands]
+def _mapped_gradients_fake(value: Tensor, operands: list[Tensor], width: int, function: str) -> list[Tensor]:
+    return [operand.new_empty(operand.shape) for operand in operands]
 
 
 def like_result(operands: Sequence[Tensor], width: int) -> Tensor:
@@ -199,7 +237,7 @@ def _keep_operands(ctx: Any, inputs: tuple[list[Tensor], int, str], output: Tens
 @once_differentiable
 def _mapped_gradients(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     """One for each input of the operator."""
-    return MAPPED_BACKWARD(grad, list(ctx.saved_tensors), ctx.width, ctx.function)[1], None, None
+    return MAPPED_GRADIENTS(grad, list(ctx.saved_tensors), ctx.width, ctx.function), None, None
 
 
 def _registered_map(name: str, schema: str, on_cpu: Any, on_gpu: Any, fake: Any) -> Any:
@@ -219,7 +257,18 @@ def _registered_function() -> Any:
 
 
 _ELEMENTWISE_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
+MAPPED_GRADIENTS = _registered_map(
+    "mapped_gradients",
+    _MAPPED_GRADIENTS_SCHEMA,
+    _mapped_gradients_on_cpu,
+    _mapped_gradients_on_gpu,
+    _mapped_gradients_fake,
+)
 MAPPED_BACKWARD = _registered_map(
-    "mapped_backward", _MAPPED_BACKWARD_SCHEMA, _mapped_backward_on_cpu, _mapped_backward_on_gpu, _mapped_backward_fake
+    "mapped_backward",
+    _MAPPED_BACKWARD_SCHEMA,
+    _mapped_backward_on_cpu,
+    _mapped_backward_on_gpu,
+    _mapped_gradients_fake,
 )
 MAPPED = _registered_function()

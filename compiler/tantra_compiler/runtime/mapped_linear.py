@@ -50,8 +50,8 @@ class MappedProduct(torch.autograd.Function):
         """Gradients of weight, bias and operands."""
         weight, *operands = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            inner = linear(grad, weight.to(grad.dtype).t()).to(ctx.dtype)
-            value, grads = MAPPED_BACKWARD(inner, operands, ctx.width, ctx.function)
+            value = linear(grad, weight.to(grad.dtype).t()).to(ctx.dtype)  # its own gradient, which it replaces
+            grads = MAPPED_BACKWARD(value, operands, ctx.width, ctx.function)
             rows = grad.reshape(-1, grad.shape[-1])
             by_weight = by_bias = None
             if ctx.needs_input_grad[2]:

@@ -14,7 +14,7 @@ from tantra_compiler.kernels.attention.prepare import on_device
 from tantra_compiler.kernels.fused.builds import KernelBuild
 from tantra_compiler.kernels.fused.generate_map import generate_map
 from tantra_compiler.kernels.run import imported
-from tantra_compiler.runtime.elementwise import gradient_places, like_result, summed_gradients, variables
+from tantra_compiler.runtime.elementwise import as_rows, gradient_places, like_result, summed_gradients, variables
 
 _TILE, _WIDEST, _WARPS = 2048, 1024, 4
 """Numbers of a program, of them in a row at most, and its warps: 16 numbers a thread, in loads of 16 bytes."""
@@ -41,29 +41,24 @@ def forward(operands: list[Tensor], width: int, text: str) -> Tensor:
     found = variables(operands, width)
     out = like_result(operands, width)
     if out.numel():
-        inputs = [_rows(each, out.shape) for each in found]
-        _launch(kernels_of(text).value_kernel, out, *inputs, _count(out), *_strides(inputs))
+        inputs = [as_rows(each, out.shape) for each in found]
+        _launch(kernels_of(text).value_kernel, out, out, *inputs, _count(out), *_strides(inputs))
     return out
 
 
-def backward(grad: Tensor, operands: list[Tensor], width: int, text: str) -> tuple[Tensor, list[Tensor]]:
-    """The value once more, and the gradients of ``operands`` from that of the value."""
-    found = variables(operands, width)
-    value = like_result(operands, width)
-    wholes, places = gradient_places(operands, width, value.shape)
-    if value.numel():
-        inputs, slope = [_rows(each, value.shape) for each in found], _rows(grad, value.shape)
+def backward(value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, text: str) -> list[Tensor]:
+    """The gradients of ``operands``; ``value``, without gaps, becomes the function's, where ``grad`` may have lain."""
+    found, shape = variables(operands, width), grad.shape
+    wholes, places = gradient_places(operands, width, shape)
+    if grad.numel():
+        inputs, views = ([as_rows(each, shape) for each in many] for many in (found, places))
+        slope = as_rows(grad, shape)
         slope = slope if slope.stride(1) == 1 else slope.contiguous()
-        views = [_rows(each, value.shape) for each in places]
         strides = (slope.stride(0), *(each.stride(0) for each in views), *_strides(inputs))
-        _launch(kernels_of(text).gradient_kernel, value, *views, slope, *inputs, _count(value), *strides)
-    return value, summed_gradients(operands, wholes)
-
-
-def _rows(x: Tensor, shape: torch.Size) -> Tensor:
-    """``x`` broadcast to ``shape``, as rows: a view where its strides allow that."""
-    rows = x.expand(shape).reshape(-1, shape[-1])
-    return rows if rows.stride(1) in (0, 1) else rows.contiguous()
+        written = (views[0] if value is None else value, *views)
+        arguments = (*written, slope, *inputs, _count(grad), *strides)
+        _launch(kernels_of(text).gradient_kernel, grad, *arguments, WITH_VALUE=value is not None)
+    return summed_gradients(operands, wholes)
 
 
 def _strides(inputs: list[Tensor]) -> tuple[int, ...]:
@@ -81,19 +76,19 @@ def tile(width: int) -> tuple[int, int]:
     return max(1, min(64, _TILE // columns)), columns
 
 
-def _launch(kernel: Any, value: Tensor, *arguments: Any) -> None:
-    width = value.shape[-1]
+def _launch(kernel: Any, like: Tensor, *arguments: Any, **constants: bool) -> None:
+    width = like.shape[-1]
     rows, columns = tile(width)
-    grid = (triton.cdiv(_count(value), rows), triton.cdiv(width, columns))
-    with on_device(value):
-        kernel[grid](value, *arguments, WIDTH=width, ROWS=rows, COLUMNS=columns, num_warps=_WARPS)
+    grid = (triton.cdiv(_count(like), rows), triton.cdiv(width, columns))
+    with on_device(like):
+        kernel[grid](*arguments, **constants, WIDTH=width, ROWS=rows, COLUMNS=columns, num_warps=_WARPS)
 
 
 def obstacle(text: str, device: str) -> str | None:
     """Why the kernels of a function cannot be built on ``device``, or None. Builds and runs them on one row."""
     try:
         operands = [torch.zeros(1, 16, device=device) for _ in range(generate_map(text).count)]
-        backward(forward(operands, 16, text), operands, 16, text)
+        backward(None, forward(operands, 16, text), operands, 16, text)
     except Exception as error:
         return f"it does not build: {error}".splitlines()[0]
     return None
@@ -113,6 +108,8 @@ def _builds_of(name: str, text: str, width: int, dtype: str) -> Iterator[KernelB
     rows, columns = tile(width)
     columns_of = {f"x{number}_column": 1 for number in range(count)}
     for kernel in (module.value_kernel, module.gradient_kernel):
+        value = kernel is module.value_kernel
         constants = {"WIDTH": width, "ROWS": rows, "COLUMNS": columns, **columns_of}
-        title = f"{name}, {'value' if kernel is module.value_kernel else 'gradient'}, {width} columns"
+        constants |= {} if value else {"WITH_VALUE": True}
+        title = f"{name}, {'value' if value else 'gradient'}, {width} columns"
         yield KernelBuild(title, kernel, dtype, constants, _WARPS)

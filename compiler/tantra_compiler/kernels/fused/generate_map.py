@@ -32,13 +32,14 @@ def value_kernel(value, {pointers}, rows: tl.int64, {strides}, {columns},
 @triton.jit
 def gradient_kernel(value, {grads}, grad, {pointers}, rows: tl.int64, grad_row: tl.int64, {grad_strides}, {strides},
                     {columns},
-                    WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+                    WITH_VALUE: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
     column = (tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS))[None, :]
     inside = (row < rows) & (column < WIDTH)
 {loads}
     slope = tl.load(grad + row * grad_row + column, mask=inside, other=0.0).to(tl.float32)
-    tl.store(value + row * WIDTH + column, {body}, mask=inside)
+    if WITH_VALUE:
+        tl.store(value + row * WIDTH + column, {body}, mask=inside)
 {stores}
 '''
 _LOAD: Final = "    {x} = tl.load({x}_at + row * {x}_row + column * {x}_column, mask=inside, other=0.0).to(tl.float32)"

@@ -1,0 +1,105 @@
+"""Kernels in C for CPUs: built once by the machine's own compiler, kept, and called with addresses."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from tantra_compiler.compile import cache_folder
+
+_FLAGS: Final = (
+    "-O3", "-march=native", "-fopenmp", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w",
+    "-shared", "-fPIC",
+)  # fmt: skip
+_LIBRARIES: Final = ("-lmvec", "-lm")
+_LONGEST: Final = 120
+"""Seconds that a build may take."""
+
+CODES: Final = {torch.float32: "f32", torch.bfloat16: "bf16"}
+"""What the types are called in C that kernels read and write; they compute in float32."""
+
+
+class NoToolchain(RuntimeError):
+    """Kernels in C cannot be built here; the message says why."""
+
+
+def prelude() -> str:
+    """What every source begins with."""
+    return (Path(__file__).parent / "prelude.h").read_text(encoding="utf-8")
+
+
+@cache
+def library(source: str) -> ctypes.CDLL:
+    """The functions of ``prelude() + source``, built unless an earlier run has. Raises NoToolchain where that fails."""
+    text = prelude() + source
+    command = _command()
+    digest = hashlib.blake2b("\0".join([text, *command, _processor()]).encode(), digest_size=12).hexdigest()
+    try:
+        path = cache_folder().parent / "native" / f"kernel_{digest}.so"
+        if not path.exists():
+            _build(text, command, path)
+        return ctypes.CDLL(str(path))
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NoToolchain(f"the kernel cannot be built or loaded: {error}") from error
+
+
+def _command() -> list[str]:
+    chosen = shlex.split(os.environ.get("CC", "")) or ["gcc"]
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        raise NoToolchain("kernels in C are built for Linux on x86-64")
+    if shutil.which(chosen[0]) is None:
+        raise NoToolchain(f"there is no C compiler called {chosen[0]}")
+    return [*chosen, *_FLAGS]
+
+
+@cache
+def _processor() -> str:
+    """What the processor is and can do: what is built for one may not run on another."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").partition("\n\n")[0].splitlines()
+    except OSError:
+        return platform.processor()
+    return "\n".join(line for line in lines if line.startswith(("vendor_id", "cpu family", "model", "flags")))
+
+
+def _build(text: str, command: list[str], path: Path) -> None:
+    """Built beside and renamed, so that many processes can build one at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        source, made = Path(folder) / "kernel.c", Path(folder) / "kernel.so"
+        source.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [*command, "-o", str(made), str(source), *_LIBRARIES],
+            capture_output=True, text=True, errors="replace", timeout=_LONGEST, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise NoToolchain(f"{command[0]}: {_first_error(done.stderr)}")
+        os.replace(made, path)
+
+
+def _first_error(output: str) -> str:
+    lines = output.splitlines()
+    return next((line for line in lines if "error" in line), lines[0] if lines else "no message")
+
+
+def addresses(tensors: Sequence[Tensor]) -> Any:
+    """Where tensors begin, as the array that kernels take."""
+    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+
+
+def numbers(values: Sequence[int]) -> Any:
+    """Whole numbers, as the array that kernels take."""
+    return (ctypes.c_int64 * len(values))(*values)
