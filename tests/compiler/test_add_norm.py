@@ -194,11 +194,14 @@ def test_numbers_are_those_without_the_pass(name: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("operator", [False, True], ids=["plain", "operator"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "bert", "experts"])
 def test_narrow_norms_change_no_number(name: str, operator: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit under autocast, but that the operator sums the gradients of a layernorm's weights part by part."""
+    """Bit for bit under autocast, but that kernels in C add up numbers of two precisions in two orders."""
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0 if operator else 2**30)
+    monkeypatch.setattr(norm_operator, "NATIVE_NORM_PAYS", 0)
     monkeypatch.setattr(norm_operator, "NORM_PAYS", dict.fromkeys(norm_operator.NORM_PAYS, 0))
     ours, theirs = (loss_and_gradients(CASES[name], *without, autocast=True) for without in ((), ("narrow_norms",)))
-    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    for key, value in theirs.items():
+        bits = 2**-22 * value.abs().max() if operator else 0.0
+        assert (ours[key] - value).abs().max() <= bits
 
 
 # --- narrow norms --------------------------------------------------------------------------

@@ -37,11 +37,14 @@ PRECISIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator at any size, seven rows at a time."""
+@pytest.fixture(autouse=True, params=["in C", "by torch"])
+def fused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator at any size, by kernels in C, or by torch's passes over seven rows at a time."""
+    if request.param == "by torch":
+        monkeypatch.setattr(norm_operator, "native_kernels", lambda name: None)
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
     monkeypatch.setattr(norm_operator, "NORM_PAYS", dict.fromkeys(norm_operator.NORM_PAYS, 0))
+    monkeypatch.setattr(norm_operator, "NATIVE_NORM_PAYS", 0)
     monkeypatch.setattr(norm_parts, "_NORM_PART", 7 * 33)
 
 
@@ -222,4 +225,5 @@ def test_without_kernels_gpus_take_all_rows_at_once(monkeypatch: pytest.MonkeyPa
     with pytest.warns(UserWarning, match="norms on cpu run without their kernels, which is slow: no tantra_compiler"):
         made = norm_operator._norm_on_gpu(x, y, weight, bias, True, 1e-5, torch.float32)
     norm_operator._norm_kernels.cache_clear()
-    assert all(map(torch.equal, made, NORM(x, y, weight, bias, True, 1e-5, torch.float32)))
+    for one, other in zip(made, NORM(x, y, weight, bias, True, 1e-5, torch.float32), strict=True):
+        torch.testing.assert_close(one, other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tantra_compiler.runtime.norm_operator import narrows, norm_dtype, norm_pays, run_norm
+from tantra_compiler.runtime.norm_operator import has_native_norm, narrows, norm_dtype, norm_pays, run_norm
 from tantra_compiler.runtime.norms import layer_norm_reference, rms_norm_reference
 
 
@@ -44,8 +44,8 @@ def add_rms_norm_reference(
 
 
 def _layer_norm_pays(x: Tensor, y: Tensor, narrow: bool, *weights: Tensor | None) -> bool:
-    """On CPUs torch's own layernorm is as good in half precision, and for small sums where precisions do not differ."""
-    if x.dtype != y.dtype or (narrow and narrows(x)):
+    """On CPUs without C torch's own layernorm is as good in half precision, and for small sums at one precision."""
+    if x.dtype != y.dtype or (narrow and narrows(x)) or has_native_norm(x):
         return norm_pays("norm", x, y, *weights)
     is_half = x.is_cpu and x.dtype in (torch.float16, torch.bfloat16)
     return not is_half and norm_pays("layer_norm at one precision", x, y, *weights)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tantra_compiler.runtime.operators import fused_pays, operator_namespace
+from tantra_compiler.runtime.operators import fused_pays, native_kernels, operator_namespace
 
 
 class Elementwise:
@@ -85,7 +85,7 @@ _MAPPED_BACKWARD_SCHEMA = (
 
 
 def _mapped_on_cpu(operands: list[Tensor], width: int, function: str) -> Tensor:
-    kernels = _native_kernels()
+    kernels = native_kernels("elementwise")
     made = None if kernels is None else kernels.forward(operands, width, Elementwise.known[function].text)
     return _mapped_by_torch(operands, width, function) if made is None else made
 
@@ -112,7 +112,7 @@ def _mapped_backward_on_cpu(value: Tensor, operands: list[Tensor], width: int, f
 def _gradients_on_cpu(
     value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, function: str
 ) -> list[Tensor]:
-    kernels = _native_kernels()
+    kernels = native_kernels("elementwise")
     made = None if kernels is None else kernels.backward(value, grad, operands, width, Elementwise.known[function].text)
     return _gradients_by_torch(value, grad, operands, width, function) if made is None else made
 
@@ -131,15 +131,6 @@ def _gradients_by_torch(
         if rows is not None:  # last, since it may lie where the gradient does
             rows[part] = again
     return summed_gradients(operands, wholes)
-
-
-@lru_cache(maxsize=256)
-def _native_kernels() -> Any:
-    """The module that runs kernels in C; None for a model that stands alone."""
-    try:
-        return importlib.import_module("tantra_compiler.kernels.native.elementwise")
-    except ImportError:
-        return None
 
 
 def as_rows(x: Tensor, shape: torch.Size) -> Tensor:

@@ -23,15 +23,27 @@ from tantra_compiler.runtime.norm_parts import (
     norm_backward,
     norm_forward,
 )
-from tantra_compiler.runtime.operators import fused_pays, operator_namespace
+from tantra_compiler.runtime.operators import fused_pays, native_kernels, operator_namespace
+
+NATIVE_NORM_PAYS = 2**17
+"""Numbers from which on kernels in C beat torch's own functions."""
 
 NORM_PAYS = {"norm": 2**20, "layer_norm": 2**21, "layer_norm at one precision": 2**22}
-"""Numbers from which on parts of rows beat torch's own functions on a CPU, whose layernorm is a single pass itself."""
+"""Where they cannot be built, from which on parts of rows do; torch's layernorm is a single pass itself."""
 
 
 def norm_pays(kind: str, x: Tensor, *others: Tensor | None) -> bool:
     """Whether the operator pays for a norm of such a ``kind``."""
-    return not (x.is_cpu and x.numel() < NORM_PAYS[kind]) and fused_pays(x, *others)
+    enough = not x.is_cpu or x.numel() >= NORM_PAYS[kind] or has_native_norm(x)
+    return enough and fused_pays(x, *others)
+
+
+def has_native_norm(x: Tensor) -> bool:
+    """Whether a kernel in C takes the norm of ``x``."""
+    if not x.is_cpu or x.numel() < NATIVE_NORM_PAYS or not fused_pays(x):
+        return False
+    kernels = native_kernels("norm")
+    return kernels is not None and kernels.available(x.dtype)
 
 
 def narrows(x: Tensor) -> bool:
@@ -116,8 +128,10 @@ _NORM_BACKWARD_SCHEMA = (
 
 
 def _norm_on_cpu(*inputs: Any) -> NormResult:
+    kernels = native_kernels("norm")
     with torch.autocast("cpu", enabled=False):
-        return norm_forward(NormCall(*inputs))
+        made = None if kernels is None else kernels.forward(NormCall(*inputs))
+        return norm_forward(NormCall(*inputs)) if made is None else made
 
 
 def _norm_on_gpu(*inputs: Any) -> NormResult:
@@ -128,8 +142,10 @@ def _norm_on_gpu(*inputs: Any) -> NormResult:
 
 
 def _norm_backward_on_cpu(*inputs: Any) -> NormGradients:
+    kernels = native_kernels("norm")
     with torch.autocast("cpu", enabled=False):
-        return norm_backward(NormGradient(*inputs))
+        made = None if kernels is None else kernels.backward(NormGradient(*inputs))
+        return norm_backward(NormGradient(*inputs)) if made is None else made
 
 
 def _norm_backward_on_gpu(*inputs: Any) -> NormGradients:

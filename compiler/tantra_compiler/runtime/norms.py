@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tantra_compiler.runtime.norm_operator import narrowed, narrows, norm_dtype, norm_pays, run_norm
+from tantra_compiler.runtime.norm_operator import has_native_norm, narrowed, narrows, norm_dtype, norm_pays, run_norm
 from tantra_compiler.runtime.shape import split_heads
 
 
@@ -19,7 +19,7 @@ def layer_norm(
 
     A ``narrow`` norm is in autocast's precision, as the products that read it would round it.
     """
-    pays = not x.is_cpu or (narrow and narrows(x))
+    pays = not x.is_cpu or (narrow and narrows(x)) or has_native_norm(x)
     if pays and norm_pays("layer_norm", x, weight, bias):
         return _norm_alone(x, weight, bias, True, eps, narrow)
     return layer_norm_reference(x, weight, bias, eps=eps, narrow=narrow)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,3 +33,12 @@ def fused_pays(x: Tensor, *others: Tensor | None) -> bool:
 
 PLAIN_TENSORS = (Tensor, nn.Parameter)
 """Sharded and other tensors of their own kind know torch's functions only."""
+
+
+@lru_cache(maxsize=256)
+def native_kernels(name: str) -> Any:
+    """The module ``name`` of kernels in C for CPUs; None where a model stands alone, without the package of kernels."""
+    try:
+        return importlib.import_module(f"tantra_compiler.kernels.native.{name}")
+    except ImportError:
+        return None

@@ -95,9 +95,10 @@ def _first_error(output: str) -> str:
     return next((line for line in lines if "error" in line), lines[0] if lines else "no message")
 
 
-def addresses(tensors: Sequence[Tensor]) -> Any:
-    """Where tensors begin, as the array that kernels take."""
-    return (ctypes.c_void_p * len(tensors))(*(tensor.data_ptr() for tensor in tensors))
+def addresses(tensors: Sequence[Tensor | None]) -> Any:
+    """Where tensors begin, as the array that kernels take; nowhere for None."""
+    places = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
+    return (ctypes.c_void_p * len(tensors))(*places)
 
 
 def numbers(values: Sequence[int]) -> Any:
