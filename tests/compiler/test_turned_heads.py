@@ -57,12 +57,14 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=[2**17, 100], ids=["one part", "many parts"])
+@pytest.fixture(params=[None, 2**17, 100], ids=["in C", "one part", "many parts"])
 def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The operator runs whatever the sizes, on all rows at once or on few at a time."""
+    """The operator runs whatever the sizes: by kernels in C, or by torch on all rows at once or on few at a time."""
+    if request.param is not None:
+        monkeypatch.setattr(turned_heads, "native_kernels", lambda name: None)
+        monkeypatch.setattr(turned_parts, "_HEADS_PART", request.param)
     monkeypatch.setattr(operators, "_SMALLEST_FUSED", 1)
     monkeypatch.setattr(turned_heads, "_turning_pays", lambda packed, parts: True)
-    monkeypatch.setattr(turned_parts, "_HEADS_PART", request.param)
 
 
 def projection(parts: list[Heads], dtype: torch.dtype, spare: int = 0) -> Tensor:
@@ -263,6 +265,7 @@ def test_the_plain_form_runs_where_it_is_better(monkeypatch: pytest.MonkeyPatch)
         raise AssertionError("the operator ran")
 
     monkeypatch.setattr(turned_heads.TurnedHeads, "apply", fail)
+    monkeypatch.setattr(turned_heads, "native_kernels", lambda name: None)
     large = torch.randn(4, 512, 128)
     for parts, x in (
         (CASES["turned"], torch.randn(1, 1, 128)),

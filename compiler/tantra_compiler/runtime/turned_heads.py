@@ -19,7 +19,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from tantra_compiler.runtime.cache import Cache
 from tantra_compiler.runtime.norms import layer_norm, rms_norm
-from tantra_compiler.runtime.operators import fused_pays, operator_namespace
+from tantra_compiler.runtime.operators import fused_pays, native_kernels, operator_namespace
 from tantra_compiler.runtime.positions import Frequency, rope, rotation_between
 from tantra_compiler.runtime.shape import split_heads
 from tantra_compiler.runtime.turned_parts import HeadsLayout, backward_parts, norm_parts, turn_parts
@@ -189,22 +189,28 @@ _TURN_BACKWARD_SCHEMA = (
 
 
 def _turn_on_cpu(packed: Tensor, cos: Tensor, sin: Tensor, *layout: Any) -> None:
-    turn_parts(packed, cos, sin, HeadsLayout(*layout))
+    kernels = native_kernels("heads")
+    if kernels is None or not kernels.turn(packed, cos, sin, HeadsLayout(*layout)):
+        turn_parts(packed, cos, sin, HeadsLayout(*layout))
 
 
 def _norm_heads_on_cpu(
     packed: Tensor, cos: Tensor | None, sin: Tensor | None, weights: list[Tensor | None], biases: list[Tensor | None],
     *layout: Any,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
-    return norm_parts(packed, cos, sin, weights, biases, HeadsLayout(*layout))
+    kernels, given = native_kernels("heads"), (packed, cos, sin, weights, biases, HeadsLayout(*layout))
+    made = None if kernels is None else kernels.norm(*given)
+    return norm_parts(*given) if made is None else made
 
 
 def _turn_backward_on_cpu(
     grads: list[Tensor], packed: Tensor | None, stats: list[Tensor], cos: Tensor | None, sin: Tensor | None,
     weights: list[Tensor | None], biases: list[Tensor | None], *layout: Any,
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:  # fmt: skip
+    kernels, given = native_kernels("heads"), (grads, packed, stats, cos, sin, weights, biases, HeadsLayout(*layout))
     with torch.autocast("cpu", enabled=False):
-        return backward_parts(grads, packed, stats, cos, sin, weights, biases, HeadsLayout(*layout))
+        made = None if kernels is None else kernels.backward(*given)
+        return backward_parts(*given) if made is None else made
 
 
 def _turn_on_gpu(packed: Tensor, cos: Tensor, sin: Tensor, *layout: Any) -> None:
@@ -282,14 +288,22 @@ TURN_HEADS_BACKWARD = _registered_heads(
 def _turning_pays(packed: Tensor, parts: Sequence[Heads]) -> bool:
     """Whether there is a better form than the plain one; where a kernel is missing, a warning says why.
 
-    On CPUs there is where heads turn; see ``_low_pays`` for low precision.
+    On CPUs there is where C can be built or heads turn; see ``_low_pays`` for low precision.
     """
     if (packed.is_leaf and packed.requires_grad) or not packed.is_floating_point() or packed.stride(-1) != 1:
         return False
     if packed.is_cpu:
+        if has_native_heads(packed):
+            return True
         turned = any(part.turned for part in parts)
         return turned and (packed.dtype.itemsize >= 4 or _low_pays(packed, {part.norm for part in parts}))
     return packed.is_cuda and packed.dtype != torch.float64 and _heads_kernel_builds(packed.device)
+
+
+def has_native_heads(packed: Tensor) -> bool:
+    """Whether kernels in C take the heads of ``packed``."""
+    kernels = native_kernels("heads")
+    return kernels is not None and kernels.available(packed.dtype)
 
 
 def _low_pays(packed: Tensor, norms: set[str | None]) -> bool:

@@ -7,7 +7,6 @@ the function's text and share its steps.
 from __future__ import annotations
 
 import ctypes
-import logging
 from collections.abc import Sequence
 from enum import Enum, auto
 from functools import cache
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tantra_compiler.kernels.native.formula import CFormula
-from tantra_compiler.kernels.native.toolchain import CODES, NoToolchain, addresses, library, numbers
+from tantra_compiler.kernels.native.toolchain import CODES, addresses, function, numbers
 from tantra_compiler.runtime.elementwise import as_rows, gradient_places, like_result, summed_gradients, variables
 from tantra_dsl.scalars.derivative import derivative, times
 from tantra_dsl.scalars.format import parse_scalar
@@ -103,15 +102,7 @@ def _flat(tensors: list[Tensor]) -> list[Tensor]:
 
 @cache
 def _kernel(text: str, wanted: Results, kinds: Kinds) -> Any:
-    """The function to call, or None where it cannot be built: torch's own passes are no worse than they were."""
-    try:
-        kernel = library(source(text, wanted, kinds)).kernel
-    except NoToolchain as error:
-        logging.getLogger(__name__).info("%s runs by torch's own passes: %s", text, error)
-        return None
-    kernel.restype = None
-    kernel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int]
-    return kernel
+    return function(source(text, wanted, kinds), "kernel", ctypes.c_int64, ctypes.c_int64, ctypes.c_int)
 
 
 def source(text: str, wanted: Results, kinds: Kinds) -> str:
@@ -130,9 +121,9 @@ def source(text: str, wanted: Results, kinds: Kinds) -> str:
     formula = CFormula()
     made = {name: formula.name(each) for name, each in results.items()}
     places = dict(zip([*results, *read], kinds, strict=True))
-    steps = [f"const f32 {x} = from_{places[x][0]}({x}_at[{_column(places[x])}]);" for x in read]
+    steps = [f"const f32 {x} = FROM({places[x][0]}, {x}_at[{_column(places[x])}]);" for x in read]
     steps += formula.lines
-    steps += [f"{name}_at[i] = to_{places[name][0]}({value});" for name, value in made.items()]
+    steps += [f"{name}_at[i] = TO({places[name][0]}, {value});" for name, value in made.items()]
     pointers = [
         f"{'' if name in results else 'const '}{code} *{name}_at = ({code} *)at[{number}] + row * row_stride[{number}];"
         for number, (name, (code, _)) in enumerate(places.items())

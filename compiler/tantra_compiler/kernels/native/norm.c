@@ -4,11 +4,6 @@
  * Without y nothing is added, T is X, and no sum is written.
  */
 
-#define GLUE_(a, b) a##b
-#define GLUE(a, b) GLUE_(a, b)
-#define FROM(type, x) GLUE(from_, type)(x)
-#define TO(type, x) GLUE(to_, type)(x)
-
 void forward(void *const *at, const int64_t *stride, int64_t rows, int64_t width, f32 eps, int centred, int threads) {
     const f32 *weight = at[2], *bias = at[3];
     #pragma omp parallel for num_threads(threads) schedule(static)

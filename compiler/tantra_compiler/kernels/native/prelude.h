@@ -44,6 +44,11 @@ static inline bf16 to_bf16(f32 x) {
     return x != x ? 0x7fc0 : (bf16)(bits >> 16);
 }
 
+#define GLUE_(a, b) a##b
+#define GLUE(a, b) GLUE_(a, b)
+#define FROM(type, x) GLUE(from_, type)(x)
+#define TO(type, x) GLUE(to_, type)(x)
+
 /* Like torch's minimum and maximum, these pass NaN on. */
 static inline f32 smaller(f32 a, f32 b) { return a != a || a < b ? a : b; }
 static inline f32 larger(f32 a, f32 b) { return a != a || a > b ? a : b; }

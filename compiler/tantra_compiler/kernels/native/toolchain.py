@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shlex
@@ -95,6 +96,28 @@ def _first_error(output: str) -> str:
     return next((line for line in lines if "error" in line), lines[0] if lines else "no message")
 
 
+def function(source: str, name: str, *rest: Any) -> Any:
+    """``name`` of ``library(source)``, which takes two addresses and then ``rest``; None where it cannot be built.
+
+    Torch's own passes are no worse then than they were, so that only the log tells.
+    """
+    try:
+        found = getattr(library(source), name)
+    except NoToolchain as error:
+        logging.getLogger(__name__).info("torch's own passes do the work of a kernel in C: %s", error)
+        return None
+    found.restype, found.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, *rest]
+    return found
+
+
+def typed_source(file: str, types: Sequence[tuple[str, torch.dtype]]) -> str | None:
+    """``file`` of this folder with its types by their letters; None where one of them is none of ``CODES``."""
+    if not all(dtype in CODES for _, dtype in types):
+        return None
+    defined = "".join(f"#define {letter} {CODES[dtype]}\n" for letter, dtype in types)
+    return defined + (Path(__file__).parent / file).read_text(encoding="utf-8")
+
+
 def addresses(tensors: Sequence[Tensor | None]) -> Any:
     """Where tensors begin, as the array that kernels take; nowhere for None."""
     places = (None if tensor is None else tensor.data_ptr() for tensor in tensors)
@@ -104,3 +127,18 @@ def addresses(tensors: Sequence[Tensor | None]) -> Any:
 def numbers(values: Sequence[int]) -> Any:
     """Whole numbers, as the array that kernels take."""
     return (ctypes.c_int64 * len(values))(*values)
+
+
+def vector(given: Tensor | None, like: Tensor, otherwise: float) -> Tensor:
+    """``given`` as kernels read it, or as many of a number as ``like`` has columns."""
+    if given is None:
+        return torch.full(like.shape[-1:], otherwise)
+    return given.detach().to(torch.float32).contiguous()
+
+
+def rows_of_task(rows: int) -> int:
+    """Over how many rows one task sums gradients: few, since float32 adds them, but not so that there are many sums."""
+    return max(_FEWEST_ROWS, -(-rows // _MOST_TASKS))
+
+
+_FEWEST_ROWS, _MOST_TASKS = 64, 256
