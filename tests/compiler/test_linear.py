@@ -53,6 +53,23 @@ def test_results_and_gradients(shape: tuple[int, ...], bias: bool) -> None:
         torch.testing.assert_close(mine.grad, other.grad)
 
 
+@pytest.mark.skipif(not lin.ONEDNN_LOW, reason="this processor has no bfloat16 products by oneDNN")
+@pytest.mark.parametrize("shape", [(16,), (7, 16), (3, 5, 16), (2, 0, 16)], ids=str)
+def test_bfloat16_with_a_bias(shape: tuple[int, ...]) -> None:
+    x, weight, bias = (torch.randn(each, dtype=torch.bfloat16) for each in (shape, (24, 16), (24,)))
+    assert lin.through_onednn(x, weight, bias)
+    assert not lin.through_onednn(x, weight)
+    every: list[list[Tensor]] = []
+    for dtype, run in ((torch.bfloat16, linear), (torch.bfloat16, F.linear), (torch.float64, F.linear)):
+        given = [each.to(dtype).requires_grad_() for each in (x, weight, bias)]
+        out = run(*given)
+        grad = torch.linspace(-1, 1, out.numel(), dtype=dtype).view(out.shape)
+        every.append([out.detach(), *torch.autograd.grad(out, given, grad)])
+    for ours, theirs, exact in zip(*every, strict=True):
+        assert ours.dtype == theirs.dtype
+        assert (ours - exact).norm() <= 2 * (theirs - exact).norm() + 2**-9 * exact.norm()
+
+
 @pytest.mark.parametrize("taught", ["x", "weight", "bias", "x weight", "x bias", "weight bias"])
 def test_wanted_gradients_are_made_and_no_others(taught: str) -> None:
     given = {"x": torch.randn(3, 16), "weight": torch.randn(24, 16), "bias": torch.randn(24)}

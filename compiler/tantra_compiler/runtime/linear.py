@@ -1,4 +1,4 @@
-"""Linear layers, with float32 products through the library whose kernels are fast on the processor at hand."""
+"""Linear layers, with products through the library whose kernels are fast on the processor at hand."""
 
 from __future__ import annotations
 
@@ -23,19 +23,29 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x weight^T + bias``: x [..., width], weight [out, width], bias [out]."""
-    if not through_onednn(x, weight):
+    if not through_onednn(x, weight, bias):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (x, weight, bias)):
         return OneDnnLinear.apply(x, weight, bias)  # type: ignore[no-any-return, no-untyped-call]
     return onednn_product(x, weight, bias)
 
 
-def through_onednn(x: Tensor, weight: Tensor) -> bool:
-    """Whether to take ``onednn_product``: float32 on a CPU where it pays, under no transformation that lacks it."""
-    plain = type(x) in PLAIN_TENSORS and type(weight) in PLAIN_TENSORS and x.dtype == weight.dtype == torch.float32
-    if not (ONEDNN and plain and x.is_cpu and _is_large(x, weight)) or torch.is_autocast_enabled("cpu"):
+def through_onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether to take ``onednn_product``: on a CPU where it pays, under no transformation that lacks it.
+
+    It pays for float32 where ``ONEDNN`` says so, and for bfloat16 with a bias, which torch copies to every row first.
+    """
+    plain = type(x) in PLAIN_TENSORS and type(weight) in PLAIN_TENSORS and x.dtype == weight.dtype
+    pays = _low_bias_pays(bias) if x.dtype == torch.bfloat16 else ONEDNN and x.dtype == torch.float32
+    if not (pays and plain and x.is_cpu and _is_large(x, weight)) or torch.is_autocast_enabled("cpu"):
         return False
     return not (torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active())
+
+
+def _low_bias_pays(bias: Tensor | None) -> bool:
+    """In compiled code inductor itself puts a bias behind the product."""
+    low = bias is not None and type(bias) in PLAIN_TENSORS and bias.dtype == torch.bfloat16
+    return ONEDNN_LOW and low and not torch.compiler.is_compiling()
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
@@ -76,7 +86,7 @@ class OneDnnLinear(torch.autograd.Function):
 
 
 def onednn_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x weight^T + bias`` in float32 by oneDNN, without gradients; ``weight`` may be a transposed view."""
+    """``x weight^T + bias`` by oneDNN, without gradients; ``weight`` may be a transposed view."""
     return PRODUCT(x, weight, bias)  # type: ignore[no-any-return]
 
 
@@ -123,6 +133,9 @@ def _registered_product(namespace: str) -> Any:
 
 ONEDNN = _onednn_pays()
 """Whether float32 products on this processor are oneDNN's."""
+
+ONEDNN_LOW = hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+"""Whether oneDNN takes bfloat16 products on this processor."""
 
 _PRODUCT_LIBRARY = torch.library.Library(operator_namespace(__name__), "FRAGMENT")  # type: ignore[no-untyped-call]
 PRODUCT = _registered_product(operator_namespace(__name__))
