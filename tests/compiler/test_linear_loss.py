@@ -474,3 +474,26 @@ def test_a_copy_of_the_runtime_has_an_operator_of_its_own() -> None:
     models = [compile_graph(graph, CompileOptions(seed=0, standalone=alone)) for alone in (False, True, False)]
     first, *others = (model.loss(**inputs) for model in models)
     assert all(torch.equal(first, other) for other in others)
+
+
+def test_a_retained_graph_gives_the_same_gradients_again() -> None:
+    x, weight = torch.randn(40, 16, requires_grad=True), torch.randn(64, 16, requires_grad=True)
+    target = torch.randint(64, (40,))
+    loss = linear_cross_entropy(x, weight, target)
+    loss.backward(retain_graph=True)
+    first = [each.grad.clone() for each in (x, weight)]
+    tripled = torch.autograd.grad(loss, [x, weight], torch.tensor(3.0), retain_graph=True)
+    loss.backward()
+    for leaf, once, thrice in zip((x, weight), first, tripled, strict=True):
+        torch.testing.assert_close(leaf.grad, 2 * once)
+        torch.testing.assert_close(thrice, 3 * once)
+
+
+def test_the_gradient_of_the_weight_is_what_the_forward_pass_made() -> None:
+    weight = torch.randn(4096, 64, requires_grad=True)
+    loss = linear_cross_entropy(torch.randn(8, 64), weight, torch.randint(4096, (8,)))
+    (kept,) = (each for each in loss.grad_fn._raw_saved_tensors if each.data.shape == weight.shape)
+    place = kept.data.data_ptr()
+    loss.backward()
+    assert weight.grad is not None
+    assert weight.grad.data_ptr() == place

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from tantra_compiler.runtime.linear import linear, onednn_product, through_onednn
 from tantra_compiler.runtime.losses import cross_entropy
-from tantra_compiler.runtime.operators import operator_namespace
+from tantra_compiler.runtime.operators import PLAIN_TENSORS, operator_namespace
 
 _LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
 """Bytes of scores held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
@@ -137,7 +137,10 @@ class LossCall(NamedTuple):
 
 
 LossResult = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""The loss, 1 / the number of targets, and as many times the gradients: x's, the weight's, the rest's in a row."""
+"""The loss, 1 / the number of targets, and as many times the gradients: x's, the weight's, the rest's in a row.
+
+On CPUs the weight's is whole, since there it costs nothing to scale the products that it is summed of.
+"""
 
 
 class LossChunks:
@@ -147,6 +150,7 @@ class LossChunks:
         self.call = call
         kept = call.target != call.ignore
         self.scale = 1 / kept.sum().clamp(min=1).to(call.wide)
+        self.factor = float(self.scale) if call.x.is_cpu else 1.0
         self.chosen = self._rows_in_use(kept)
         x, kept, target = (t if self.chosen is None else t[self.chosen] for t in (call.x, kept, call.target))
         self.rows, self.kept = x.to(call.low), kept.unsqueeze(1)
@@ -263,15 +267,15 @@ class LossChunks:
     def _add_grad_weight(self, scores: Tensor, x: Tensor, first: bool) -> None:
         """Sums the chunks' products; those in low precision are summed in a wide one, a few rows at a time."""
         if self.product is self.grad_weight:
-            self.grad_weight.addmm_(scores, x, beta=0 if first else 1)
+            self.grad_weight.addmm_(scores, x, beta=0 if first else 1, alpha=self.factor)
             return
         torch.mm(scores, x, out=self.product)
-        if first:
-            self.grad_weight.copy_(self.product)
-            return
         few = max(1, _LOSS_PART // x.shape[1]) if x.is_cpu else len(self.product)
-        for start in range(0, len(self.product), few):
-            self.grad_weight[start : start + few] += self.product[start : start + few]
+        for total, product in zip(torch.split(self.grad_weight, few), torch.split(self.product, few), strict=True):
+            if first:
+                total.copy_(product).mul_(self.factor)
+            else:
+                total.add_(product, alpha=self.factor)
 
     def _through_function(self, raw: Tensor, shares: Tensor) -> None:
         """Adds the gradients of bias and vectors, and makes ``shares`` the gradient of what the linear layer gives."""
@@ -327,15 +331,22 @@ def _keep_for_backward(ctx: Any, inputs: tuple[Any, ...], output: LossResult) ->
 def _scaled_gradients(ctx: Any, grad: Tensor, *_: None) -> tuple[Any, ...]:
     """One for each input of the operator."""
     scale, grad_x, grad_weight, grad_rest = ctx.saved_tensors
+    for_weight = grad if grad_weight.is_cpu else scale * grad
     scale = scale * grad
     x = (grad_x * scale).to(ctx.for_x) if ctx.for_x else None
-    weight = (grad_weight * scale).to(ctx.for_weight) if ctx.for_weight else None
+    weight = _scaled(grad_weight, for_weight).to(ctx.for_weight) if ctx.for_weight else None
     rest: list[Tensor | None] = [None] * len(ctx.for_rest)
     if all(ctx.for_rest):
         parts = (grad_rest * scale).split([shape.numel() for shape, _ in ctx.for_rest])
         rest = [part.view(shape).to(dtype) for part, (shape, dtype) in zip(parts, ctx.for_rest, strict=True)]
     bias = rest.pop(0) if ctx.has_bias else None
     return x, weight, None, bias, rest, *[None] * (len(LossCall._fields) - 5)
+
+
+def _scaled(kept: Tensor, scale: Tensor) -> Tensor:
+    """``kept`` times ``scale``; itself, as large as all weights of a head, where that is known to be 1."""
+    known = type(kept) in PLAIN_TENSORS and kept.is_cpu and not torch.compiler.is_compiling()
+    return kept if known and float(scale) == 1.0 else kept * scale
 
 
 def _linear_loss_flops(x: Sequence[int], weight: Sequence[int], *inputs: Any, **_: Any) -> int:
