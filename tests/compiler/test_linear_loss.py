@@ -17,16 +17,17 @@ from torch.utils.flop_counter import FlopCounterMode
 import tantra_dsl
 from tantra_compiler import CompileOptions, compile_graph, emit_source
 from tantra_compiler.compile import pipeline
+from tantra_compiler.kernels.fused import loss as triton_loss
 from tantra_compiler.passes.base import Decision, Step, run_passes
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
-from tantra_compiler.runtime import linear_loss
+from tantra_compiler.runtime import loss_chunks
 from tantra_compiler.runtime.linear_loss import (
     LINEAR_LOSS,
-    Between,
     linear_cross_entropy,
     linear_cross_entropy_reference,
-    rows_of_a_chunk,
 )
+from tantra_compiler.runtime.loss_chunks import Between, rows_of_a_chunk
+from tantra_compiler.runtime.operators import native_kernels
 from tantra_dsl.graph.model import Graph
 from tantra_dsl.graph.reader import parse_graph
 from tantra_dsl.graph.text import format_graph
@@ -47,15 +48,29 @@ def capped_slope_scale(x: Tensor, scale: Tensor) -> Tensor:
     return x * (1 - torch.tanh(x * scale / 5) ** 2)
 
 
-CAPPED = Between(capped, capped_slope, capped_slope_scale)
+CAPPED = Between(capped, capped_slope, capped_slope_scale, text="2: 5 * tanh(x0 * x1 / 5)")
 
 
-@pytest.fixture(params=[8, 1], ids=["one chunk", "many chunks"])
+def soft(x: Tensor) -> Tensor:
+    return 5 * torch.tanh(x / 5)
+
+
+def soft_slope(x: Tensor) -> Tensor:
+    return 1 - torch.tanh(x / 5) ** 2
+
+
+SOFT = Between(soft, soft_slope, text="1: 5 * tanh(x0 / 5)")
+
+
+@pytest.fixture(params=[("C", 8), ("C", 1), ("torch", 8), ("torch", 1), ("triton", 1)], ids=lambda x: f"{x[0]}{x[1]}")
 def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunks of all rows or of a few, in parts of five."""
-    monkeypatch.setitem(linear_loss._LOSS_CHUNK, "cpu", request.param * 120 * CLASSES)
-    monkeypatch.setattr(linear_loss, "_LOSS_PART", 5 * CLASSES)
-    monkeypatch.setattr(linear_loss, "_FEWEST_ROWS", 1)
+    """Chunks of all rows or of a few, by kernels or by torch in parts of five."""
+    way, several = request.param
+    found = {"C": native_kernels("loss"), "torch": None, "triton": triton_loss}[way]
+    monkeypatch.setattr(loss_chunks, "native_kernels", lambda name: found)
+    monkeypatch.setitem(loss_chunks._LOSS_CHUNK, "cpu", several * 120 * CLASSES)
+    monkeypatch.setattr(loss_chunks, "_LOSS_PART", 5 * CLASSES)
+    monkeypatch.setattr(loss_chunks, "_FEWEST_ROWS", 1)
 
 
 def tensors(**changes: Tensor) -> dict[str, Tensor]:
@@ -81,6 +96,7 @@ SETTINGS: dict[str, Settings] = {
     "bias": {"bias": True},
     "smoothed": {"label_smoothing": 0.1},
     "z loss": {"z_loss": 0.01},
+    "softcap": {"between": SOFT, "label_smoothing": 0.1, "z_loss": 0.01},
     "capped by one": {"between": CAPPED, "vectors": ["one"]},
     "everything": {"bias": True, "between": CAPPED, "vectors": ["each"], "label_smoothing": 0.1, "z_loss": 0.01},
 }
@@ -245,11 +261,11 @@ def test_float16_gradients_do_not_vanish() -> None:
 
 
 def test_chunks_are_about_equal_and_hold_no_more_than_they_should() -> None:
-    budget = linear_loss._LOSS_CHUNK["cpu"]
+    budget = loss_chunks._LOSS_CHUNK["cpu"]
     assert rows_of_a_chunk(2048, budget // 256, "cpu") == 256
     assert rows_of_a_chunk(300, budget // 256, "cpu") == 150
     assert rows_of_a_chunk(5, 7, "cpu") == 5
-    assert rows_of_a_chunk(4096, 10**9, "cpu") == linear_loss._FEWEST_ROWS
+    assert rows_of_a_chunk(4096, 10**9, "cpu") == loss_chunks._FEWEST_ROWS
     assert rows_of_a_chunk(0, 10, "cpu") == 1
 
 
@@ -444,7 +460,7 @@ def test_models_start_from_the_same_weights(name: str) -> None:
 
 def test_a_head_of_ones_own_is_fused() -> None:
     source = emit_source(MODELS["own"]())
-    assert "Between(pointwise, pointwise_slope, " in source
+    assert "Between(\n    pointwise,\n    pointwise_slope,\n" in source
     assert "bias=self.head.out.bias," in source
     assert "vectors=(self.head.scale, " in source
     assert " cross_entropy(" not in source

@@ -62,7 +62,8 @@ class Programs:
             value = self.function(program)
             slopes = [self._slope(program, value, variable) for variable in program.variables]
             self._names[key] = self.claim(f"{value}_between")
-            self.sources.append("\n".join(statement(f"{self._names[key]} = ", call("Between", value, *slopes), 0)))
+            made = call("Between", value, *slopes, text=quoted(elementwise_text(program)))
+            self.sources.append("\n".join(statement(f"{self._names[key]} = ", made, 0)))
         return self._names[key]
 
     def _slope(self, program: Program, value: str, variable: str) -> str:

@@ -12,7 +12,7 @@ _ORDER = ("operators", "remembered", "cache", "shape", "linear", "packed", "drop
           "mapped_linear", "norm_parts", "norm_operator", "norms", "add_norm",
           "positions", "turned_parts", "turned_heads", "short_attention", "attention",
           "program", "philox", "fields", "reference", "blockwise_plan", "blockwise_rows", "blockwise_fused",
-          "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "linear_loss",
+          "blockwise_threads", "blockwise", "attend", "scans", "experts", "losses", "loss_chunks", "linear_loss",
           "weights")  # fmt: skip
 PACKAGE = "tantra_compiler.runtime"
 

@@ -124,3 +124,11 @@ class TritonFormula:
         if expr.op == "where":
             return all(map(self.is_whole, expr.args[1:]))
         return expr.op == "floor" or (expr.op in _WHOLE_RESULT and all(map(self.is_whole, expr.args)))
+
+
+class RealFormula(TritonFormula):
+    """Prints expressions over float32 variables."""
+
+    def is_whole(self, expr: Scalar) -> bool:
+        """Whether ``expr`` is printed as a whole number."""
+        return False if isinstance(expr, Var) else super().is_whole(expr)

@@ -24,7 +24,7 @@ from tantra_compiler.kernels.attention.configs import TARGETS, shared_memory
 from tantra_compiler.kernels.attention.resources import Resources
 from tantra_compiler.kernels.fused.builds import KernelBuild
 
-MODULES = ("dropout", "elementwise", "norm", "rope")
+MODULES = ("dropout", "elementwise", "loss", "norm", "rope")
 """Files of this package that know what can be chosen of theirs."""
 
 

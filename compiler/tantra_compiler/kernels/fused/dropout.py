@@ -13,7 +13,7 @@ from torch import Tensor
 from tantra_compiler.kernels.attention.prepare import on_device
 from tantra_compiler.kernels.fused.builds import KernelBuild
 
-_BLOCK, _WARPS = 2048, 4
+_BLOCK, _WARPS = 1024, 4
 
 
 @triton.jit

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from tantra_compiler.kernels.formula import TritonFormula
+from tantra_compiler.kernels.formula import RealFormula
 from tantra_dsl.scalars.derivative import derivative, times
 from tantra_dsl.scalars.format import parse_scalar
-from tantra_dsl.scalars.ir import Scalar, Var
+from tantra_dsl.scalars.ir import Var
 
 _FILE: Final = '''\
 """An elementwise function and its gradients, generated from its text."""
@@ -54,19 +54,11 @@ class MapSource:
     text: str
 
 
-class _RealFormula(TritonFormula):
-    """Prints expressions over float32 variables."""
-
-    def is_whole(self, expr: Scalar) -> bool:
-        """Whether ``expr`` is printed as a whole number."""
-        return False if isinstance(expr, Var) else super().is_whole(expr)
-
-
 def generate_map(text: str) -> MapSource:
     """The kernels of the function that an emitted module describes by ``text``: ``2: x0 * sigmoid(x0) * x1``."""
     count, _, described = text.partition(": ")
     body, names = parse_scalar(described), [f"x{number}" for number in range(int(count))]
-    formula = _RealFormula({}, [], [])
+    formula = RealFormula({}, [], [])
     slopes = {x: formula.text(times(Var("slope"), derivative(body, x))) for x in names}
     source = _FILE.format(
         pointers=", ".join(f"{x}_at" for x in names),
