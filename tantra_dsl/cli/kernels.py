@@ -34,8 +34,16 @@ def list_kernels(spec: str, sets: Sequence[str], kernels: Sequence[str], target:
         found = decisions(loaded.graph(), loaded.options(kernels=overrides(kernels)), target)
     except ValueError as error:
         return complain(str(error), USAGE)
-    print(_json(loaded.name, target, found) if as_json else _table(loaded.name, target, found))
+    missing = _missing(target)
+    print(_json(loaded.name, target, found, missing) if as_json else _table(loaded.name, target, found, missing))
     return FINE
+
+
+def _missing(target: str) -> str | None:
+    """Why the kernels in C that the ops have on CPUs cannot be built, if they cannot and are asked for."""
+    from tantra_compiler.kernels.native.toolchain import obstacle
+
+    return obstacle() if target == "cpu" else None
 
 
 def write_source(spec: str, sets: Sequence[str], kernels: Sequence[str], standalone: bool, output: Path | None) -> int:
@@ -54,15 +62,18 @@ def write_source(spec: str, sets: Sequence[str], kernels: Sequence[str], standal
     return FINE
 
 
-def _json(name: str, target: str, found: Sequence[Decision]) -> str:
+def _json(name: str, target: str, found: Sequence[Decision], missing: str | None) -> str:
     ops = [{"path": each.path, "op": each.op, "choice": each.choice, "reason": each.reason} for each in found]
-    return json.dumps({"schema": 1, "model": name, "target": target, "ops": ops}, indent=2)
+    return json.dumps({"schema": 1, "model": name, "target": target, "ops": ops, "missing": missing}, indent=2)
 
 
-def _table(name: str, target: str, found: Sequence[Decision]) -> str:
+def _table(name: str, target: str, found: Sequence[Decision], missing: str | None) -> str:
     lines = [f"{name} on {target}"]
+    if missing is not None:
+        lines += ["", f"fused ops run by torch's own passes, without kernels in C: {missing}"]
     if not found:
         return "\n".join([*lines, "", "no op of this model has a choice of kernels"])
+    heading = len(lines)
     rows = [("path", "op", "choice"), *((each.path, each.op, each.choice) for each in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     room = max(30, min(160, get_terminal_size().columns) - sum(widths) - 6)
@@ -70,4 +81,4 @@ def _table(name: str, target: str, found: Sequence[Decision]) -> str:
         start = "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
         first, *rest = textwrap.wrap(reason, room) or [""]
         lines += [f"{start}  {first}".rstrip(), *(" " * (len(start) + 2) + line for line in rest)]
-    return "\n".join([lines[0], "", *lines[1:]])
+    return "\n".join([*lines[:heading], "", *lines[heading:]])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tantra_compiler.kernels.native import toolchain
 from tests.cli.conftest import TINY, Tantra
 
 MIXED = """\
@@ -104,3 +105,15 @@ def test_a_model_without_masks_says_so(tantra: Tantra, tmp_path: Path) -> None:
     spec = tmp_path / "tiny.tantra"
     spec.write_text(TINY.replace(", mask: causal", "").replace("next_token", "masked_token"))
     assert "no attention of this model has a mask" in tantra("show", spec, "--mask").out
+
+
+def test_a_missing_compiler_is_told(tantra: Tantra, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    toolchain.library.cache_clear()
+    try:
+        told = "without kernels in C: there is no C compiler called no-such-compiler"
+        assert told in tantra("kernels", "gpt2").out
+        assert told not in tantra("kernels", "gpt2", "--target", "sm_90").out
+        assert json.loads(tantra("kernels", "gpt2", "--json").out)["missing"] is not None
+    finally:
+        toolchain.library.cache_clear()

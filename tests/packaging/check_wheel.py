@@ -38,9 +38,11 @@ def check_contents(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
     assert top == IMPORT_PACKAGES, f"top-level entries {sorted(top)}"
+    native = ROOT / "compiler" / "tantra_compiler" / "kernels" / "native"
     wanted = {f"tantra_dsl/{path.relative_to(ROOT)}" for path in resources()} | {
         "tantra_dsl/py.typed",
         "tantra_compiler/py.typed",
+        *(f"tantra_compiler/kernels/native/{path.name}" for path in native.glob("*.[ch]")),
     }
     assert wanted <= names, f"not in the wheel: {sorted(wanted - names)}"
 

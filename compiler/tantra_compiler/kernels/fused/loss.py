@@ -74,7 +74,7 @@ def loss_kernel(scores, classes, kept, losses, count: tl.int32, smoothing: tl.fl
             tl.store(place + start + columns, tl.where(counts, missed * between_slope(x0), 0.0), mask=inside)
 '''
 
-_BLOCK, _WARPS = 4096, 8
+_BLOCK, _WARPS = 2048, 8
 SAMPLES: Final = {"none": "1: x0", "softcap": "1: 30 * tanh(x0 / 30)"}
 """What may lie between scores and loss, for builds ahead of time."""
 

@@ -110,6 +110,15 @@ def function(source: str, name: str, *rest: Any) -> Any:
     return found
 
 
+def obstacle() -> str | None:
+    """Why kernels in C cannot be built here, or None. Builds an empty one."""
+    try:
+        library("")
+    except NoToolchain as error:
+        return str(error)
+    return None
+
+
 def typed_source(file: str, types: Sequence[tuple[str, torch.dtype]]) -> str | None:
     """``file`` of this folder with its types by their letters; None where one of them is none of ``CODES``."""
     if not all(dtype in CODES for _, dtype in types):
