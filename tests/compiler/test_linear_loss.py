@@ -20,7 +20,7 @@ from tantra_compiler.compile import pipeline
 from tantra_compiler.kernels.fused import loss as triton_loss
 from tantra_compiler.passes.base import Decision, Step, run_passes
 from tantra_compiler.passes.linear_loss import FuseLinearLoss
-from tantra_compiler.runtime import loss_chunks
+from tantra_compiler.runtime import loss_chunks, operators
 from tantra_compiler.runtime.linear_loss import (
     LINEAR_LOSS,
     linear_cross_entropy,
@@ -68,6 +68,7 @@ def chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     way, several = request.param
     found = {"C": native_kernels("loss"), "torch": None, "triton": triton_loss}[way]
     monkeypatch.setattr(loss_chunks, "native_kernels", lambda name: found)
+    monkeypatch.setattr(operators, "_SMALLEST_FUSED", 0)
     monkeypatch.setitem(loss_chunks._LOSS_CHUNK, "cpu", several * 120 * CLASSES)
     monkeypatch.setattr(loss_chunks, "_LOSS_PART", 5 * CLASSES)
     monkeypatch.setattr(loss_chunks, "_FEWEST_ROWS", 1)

@@ -121,12 +121,19 @@ def _gradients_by_torch(
     value: Tensor | None, grad: Tensor, operands: list[Tensor], width: int, function: str
 ) -> list[Tensor]:
     known, found = Elementwise.known[function], variables(operands, width)
+    if len(found) == 1:
+        again, made = known.gradients(grad, found[0])
+        by_variable = made.to(found[0].dtype).contiguous()
+        if value is not None:
+            by_variable = by_variable.clone() if by_variable.data_ptr() == value.data_ptr() else by_variable
+            value.copy_(again)
+        return [by_variable]
     wholes, places = gradient_places(operands, width, grad.shape)
     rows, slope = None if value is None else as_rows(value, grad.shape), as_rows(grad, grad.shape)
     inputs, slots = ([as_rows(each, grad.shape) for each in many] for many in (found, places))
-    for part in [slice(None)] if len(found) == 1 else _row_parts(slope):
-        again, *made = known.gradients(slope[part], *(each[part] for each in inputs))
-        for slot, each in zip(slots, made, strict=True):
+    for part in _row_parts(slope):
+        again, *gradients = known.gradients(slope[part], *(each[part] for each in inputs))
+        for slot, each in zip(slots, gradients, strict=True):
             slot[part] = each
         if rows is not None:  # last, since it may lie where the gradient does
             rows[part] = again

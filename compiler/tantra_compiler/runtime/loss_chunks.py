@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tantra_compiler.runtime.linear import onednn_product, through_onednn
-from tantra_compiler.runtime.operators import native_kernels
+from tantra_compiler.runtime.operators import fused_pays, native_kernels
 
 _LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
 """Bytes of scores held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
@@ -150,7 +150,7 @@ class LossChunks:
     def _by_kernel(self, scores: Tensor, classes: Tensor, kept: Tensor, taught: bool) -> bool:
         """Whether a kernel added the loss of a chunk, and made its ``scores`` their gradient if they are ``taught``."""
         call = self.call
-        if self.row_losses is None:
+        if self.row_losses is None or not fused_pays(scores):
             return False
         text = "1: x0" if self.function is None else self.function.text
         losses = self.row_losses(

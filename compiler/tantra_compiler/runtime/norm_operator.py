@@ -34,13 +34,12 @@ NORM_PAYS = {"norm": 2**20, "layer_norm": 2**21, "layer_norm at one precision": 
 
 def norm_pays(kind: str, x: Tensor, *others: Tensor | None) -> bool:
     """Whether the operator pays for a norm of such a ``kind``."""
-    enough = not x.is_cpu or x.numel() >= NORM_PAYS[kind] or has_native_norm(x)
-    return enough and fused_pays(x, *others)
+    return fused_pays(x, *others) and (not x.is_cpu or x.numel() >= NORM_PAYS[kind] or has_native_norm(x))
 
 
 def has_native_norm(x: Tensor) -> bool:
     """Whether a kernel in C takes the norm of ``x``."""
-    if not x.is_cpu or x.numel() < NATIVE_NORM_PAYS or not fused_pays(x):
+    if not (x.is_cpu and fused_pays(x) and x.numel() >= NATIVE_NORM_PAYS):
         return False
     kernels = native_kernels("norm")
     return kernels is not None and kernels.available(x.dtype)

@@ -37,8 +37,7 @@ PLAIN_TENSORS = (Tensor, nn.Parameter)
 
 @lru_cache(maxsize=256)
 def native_kernels(name: str) -> Any:
-    """The module ``name`` of kernels in C for CPUs; None where a model stands alone, without the package of kernels."""
-    try:
-        return importlib.import_module(f"tantra_compiler.kernels.native.{name}")
-    except ImportError:
+    """The module ``name`` of kernels in C for CPUs; None in a model that stands alone, which leaves torch the work."""
+    if not __name__.startswith("tantra_compiler."):
         return None
+    return importlib.import_module(f"tantra_compiler.kernels.native.{name}")

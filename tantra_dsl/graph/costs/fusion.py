@@ -68,13 +68,13 @@ class Remade:
 
     ``maps`` are such a function's maps, each with the one that gives its value; ``linears`` the linear layers that read
     such a value, with that one too. ``packed`` are linear layers of one product, with the first of them. ``turned`` are
-    rotations of heads that are cut from a product, with whether something stands between, as a norm does.
+    rotations of heads that are cut from a product.
     """
 
     maps: Mapping[str, str]
     linears: Mapping[str, str]
     packed: Mapping[str, str]
-    turned: Mapping[str, bool]
+    turned: frozenset[str]
 
     @staticmethod
     def of(body: Body) -> Remade:
@@ -86,14 +86,14 @@ class Remade:
         return Remade(maps, linears, packed, _turned(body))
 
 
-def _turned(body: Body) -> dict[str, bool]:
+def _turned(body: Body) -> frozenset[str]:
     """Rotations of heads of a linear layer, directly or behind one module or norm."""
-    found: dict[str, bool] = {}
+    found: set[str] = set()
     for node in body.nodes:
         if node.op == "rope":
             source = body.node(node.inputs[0].node)
             between = source.op in ("call", "normalize", "map")
             source = body.node(source.inputs[0].node) if between else source
             if source.op == "split_heads" and body.node(source.inputs[0].node).op == "linear":
-                found[node.id] = between
-    return found
+                found.add(node.id)
+    return frozenset(found)

@@ -194,15 +194,9 @@ def _rope(node: Node, operands: Sequence[Operand], outs: Sequence[Shape]) -> Sav
     return _turning(node, operands[0], operands[0].shape[2], operands[0].width)
 
 
-def turned_saves(node: Node, x: Operand, normed: bool) -> Saves:
+def turned_saves(node: Node, x: Operand) -> Saves:
     """What a rotation of heads cut from a product keeps: where there are many, float32 tables for all heads."""
-    half = x.width == _HALF and not normed
-    if prod(x.shape) < (_SMALLEST_HALF_TURNED if half else SMALLEST_REMADE):
-        return _rope(node, [x], [])
-    return _turning(node, x, 1, _FLOAT)
-
-
-_SMALLEST_HALF_TURNED: Final = 2**21
+    return _rope(node, [x], []) if prod(x.shape) < SMALLEST_REMADE else _turning(node, x, 1, _FLOAT)
 
 
 def _turning(node: Node, x: Operand, heads: int, table: int) -> Saves:

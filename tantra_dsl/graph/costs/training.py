@@ -187,7 +187,7 @@ class _Walk:
             first = self.remade.packed[node.id] == node.id
             return packed_saves(operands[0], first, self.training.autocast)
         if node.id in self.remade.turned:
-            return turned_saves(node, operands[0], self.remade.turned[node.id])
+            return turned_saves(node, operands[0])
         return saves_of(node, operands, self.lengths, self.training.autocast)
 
     def _is_remade(self, root: str | None) -> bool:

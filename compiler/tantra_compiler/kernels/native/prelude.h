@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#if !__GLIBC_PREREQ(2, 35)
+#ifndef __GLIBC__
+#error "kernels in C want glibc, whose vector library has the functions that they call"
+#elif !__GLIBC_PREREQ(2, 35)
 #error "kernels in C want glibc 2.35 or newer, whose vector library is complete"
 #endif
 
