@@ -268,6 +268,7 @@ def test_chunks_are_about_equal_and_hold_no_more_than_they_should() -> None:
     assert rows_of_a_chunk(5, 7, "cpu") == 5
     assert rows_of_a_chunk(4096, 10**9, "cpu") == loss_chunks._FEWEST_ROWS
     assert rows_of_a_chunk(0, 10, "cpu") == 1
+    assert rows_of_a_chunk(4096, budget // 256, "cpu", least=4 * budget) == 1024
 
 
 # --- the pass ------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ from tantra_compiler.runtime.linear import onednn_product, through_onednn
 from tantra_compiler.runtime.operators import fused_pays, native_kernels
 
 _LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
-"""Bytes of scores held at once, by device: on CPUs so many that the weight's layout is not set up too often."""
+"""Bytes of scores held at once at least, by device; or half as many as the weight has, if these are more.
+
+Every chunk reads the weight and adds to its gradient, which takes longer than the rows where they are few.
+"""
 
 _LOSS_PART = 2**18
 """So many scores in float32 fit the cache of one core; of a chunk, so many are worked on at once."""
@@ -117,7 +120,9 @@ class LossChunks:
     def _make_room(self, call: LossCall) -> None:
         """Memory for one chunk, which all chunks use, and for what is made of all of them."""
         count, classes = len(self.rows), len(call.weight)
-        self.step = rows_of_a_chunk(count, classes * self.rows.element_size(), call.x.device.type)
+        self.step = rows_of_a_chunk(
+            count, classes * self.rows.element_size(), call.x.device.type, self.weight.nbytes // 2
+        )
         self.onednn = through_onednn(self.rows, self.weight)
         self.scores = self.rows.new_empty(0 if self.onednn else self.step, classes)
         self.part = min(self.step, max(1, _LOSS_PART // classes)) if call.x.is_cpu else self.step
@@ -267,9 +272,12 @@ class LossChunks:
         return self.grad_x.new_zeros(self.call.x.shape).index_copy_(0, self.chosen, self.grad_x)
 
 
-def rows_of_a_chunk(rows: int, row_bytes: int, device: str) -> int:
-    """How many rows to take at once, so that all chunks are about equal and hold no more scores than they should."""
-    most = max(_FEWEST_ROWS, _LOSS_CHUNK.get(device, _LOSS_CHUNK["cuda"]) // row_bytes)
+def rows_of_a_chunk(rows: int, row_bytes: int, device: str, least: int = 0) -> int:
+    """How many rows to take at once, so that all chunks are about equal and hold no more scores than they should.
+
+    These may have ``least`` bytes on every device.
+    """
+    most = max(_FEWEST_ROWS, max(least, _LOSS_CHUNK.get(device, _LOSS_CHUNK["cuda"])) // row_bytes)
     return max(1, -(-rows // max(1, -(-rows // most))))
 
 
