@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from tantra_compiler.runtime.operators import fused_pays, native_kernels, operator_namespace
+from tantra_compiler.runtime.operators import fused_pays, native_kernels, operator_namespace, triton_kernels
 
 
 class Elementwise:
@@ -196,17 +193,8 @@ def _gradients_on_gpu(
     return kernels.backward(value, grad, operands, width, text)  # type: ignore[no-any-return]
 
 
-@lru_cache(maxsize=256)
 def _map_kernels(text: str, device: str) -> Any:
-    """The module that runs Triton kernels of a function; None, with one warning, where they cannot be built."""
-    try:
-        kernels = importlib.import_module("tantra_compiler.kernels.fused.elementwise")
-        reason = kernels.obstacle(text, device)
-    except ImportError as error:
-        reason = str(error)
-    if reason is not None:
-        warnings.warn(f"the function {text!r} runs without its kernel, which is slow: {reason}", stacklevel=2)
-    return None if reason is not None else kernels
+    return triton_kernels("elementwise", text, device, f"the function {text!r}")
 
 
 def _mapped_fake(operands: list[Tensor], width: int, function: str) -> Tensor:

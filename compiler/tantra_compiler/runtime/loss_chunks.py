@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
 from collections.abc import Callable
-from functools import cached_property, lru_cache
-from typing import Any, ClassVar, NamedTuple
+from functools import cached_property
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from tantra_compiler.runtime.linear import onednn_product, through_onednn
-from tantra_compiler.runtime.operators import fused_pays, native_kernels
+from tantra_compiler.runtime.operators import fused_pays, native_kernels, triton_kernels
 
 _LOSS_CHUNK = {"cpu": 2**23, "cuda": 2**28}
 """Bytes of scores held at once at least, by device; or half as many as the weight has, if these are more.
@@ -108,7 +106,8 @@ class LossChunks:
         self.bias = None if call.bias is None else call.bias.to(call.low)
         self.vectors = [vector.to(call.wide) for vector in call.vectors]
         self.function = Between.known[call.between] if call.between else None
-        self.row_losses = _row_losses(call, self.function)
+        self.text = "1: x0" if self.function is None else self.function.text
+        self.row_losses = _row_losses(call, self.text)
         self._make_room(call)
 
     def _rows_in_use(self, kept: Tensor) -> Tensor | None:
@@ -157,9 +156,8 @@ class LossChunks:
         call = self.call
         if self.row_losses is None or not fused_pays(scores):
             return False
-        text = "1: x0" if self.function is None else self.function.text
         losses = self.row_losses(
-            scores, classes.squeeze(1), kept.squeeze(1), text, call.label_smoothing, call.z_loss, taught
+            scores, classes.squeeze(1), kept.squeeze(1), self.text, call.label_smoothing, call.z_loss, taught
         )
         if losses is None:
             return False
@@ -281,27 +279,14 @@ def rows_of_a_chunk(rows: int, row_bytes: int, device: str, least: int = 0) -> i
     return max(1, -(-rows // max(1, -(-rows // most))))
 
 
-def _row_losses(call: LossCall, function: Between | None) -> Callable[..., Tensor | None] | None:
+def _row_losses(call: LossCall, text: str) -> Callable[..., Tensor | None] | None:
     """``row_losses`` of the kernels that can do a call; None where there are none, or more than scores goes in."""
-    if call.vectors or (function is not None and not function.text.startswith("1: ")):
+    if call.vectors or not text.startswith("1: "):
         return None
     if call.x.is_cpu:
         kernels = native_kernels("loss")
     elif call.x.is_cuda and call.wide == torch.float32:
-        kernels = _loss_kernels("1: x0" if function is None else function.text, call.x.device.type)
+        kernels = triton_kernels("loss", text, call.x.device.type, "the loss of a linear layer")
     else:
         kernels = None
     return None if kernels is None else kernels.row_losses
-
-
-@lru_cache(maxsize=256)
-def _loss_kernels(text: str, device: str) -> Any:
-    """The module of the Triton kernels; None, with one warning, where they cannot be built."""
-    try:
-        kernels = importlib.import_module("tantra_compiler.kernels.fused.loss")
-        reason = kernels.obstacle(text, device)
-    except ImportError as error:
-        reason = str(error)
-    if reason is not None:
-        warnings.warn(f"the loss of a linear layer runs without its kernel, which is slow: {reason}", stacklevel=2)
-    return None if reason is not None else kernels

@@ -127,10 +127,10 @@ _NORM_BACKWARD_SCHEMA = (
 
 
 def _norm_on_cpu(*inputs: Any) -> NormResult:
-    kernels = native_kernels("norm")
+    kernels, call = native_kernels("norm"), NormCall(*inputs)
     with torch.autocast("cpu", enabled=False):
-        made = None if kernels is None else kernels.forward(NormCall(*inputs))
-        return norm_forward(NormCall(*inputs)) if made is None else made
+        made = None if kernels is None else kernels.forward(call)
+        return norm_forward(call) if made is None else made
 
 
 def _norm_on_gpu(*inputs: Any) -> NormResult:
@@ -141,10 +141,10 @@ def _norm_on_gpu(*inputs: Any) -> NormResult:
 
 
 def _norm_backward_on_cpu(*inputs: Any) -> NormGradients:
-    kernels = native_kernels("norm")
+    kernels, given = native_kernels("norm"), NormGradient(*inputs)
     with torch.autocast("cpu", enabled=False):
-        made = None if kernels is None else kernels.backward(NormGradient(*inputs))
-        return norm_backward(NormGradient(*inputs)) if made is None else made
+        made = None if kernels is None else kernels.backward(given)
+        return norm_backward(given) if made is None else made
 
 
 def _norm_backward_on_gpu(*inputs: Any) -> NormGradients:

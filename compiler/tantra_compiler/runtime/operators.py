@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -41,3 +42,16 @@ def native_kernels(name: str) -> Any:
     if not __name__.startswith("tantra_compiler."):
         return None
     return importlib.import_module(f"tantra_compiler.kernels.native.{name}")
+
+
+@lru_cache(maxsize=256)
+def triton_kernels(name: str, text: str, device: str, what: str) -> Any:
+    """The module ``name`` of Triton kernels made from ``text``; None, with a warning about ``what``, if none builds."""
+    try:
+        kernels = importlib.import_module(f"tantra_compiler.kernels.fused.{name}")
+        reason = kernels.obstacle(text, device)
+    except ImportError as error:
+        reason = str(error)
+    if reason is not None:
+        warnings.warn(f"{what} runs without its kernel, which is slow: {reason}", stacklevel=2)
+    return None if reason is not None else kernels

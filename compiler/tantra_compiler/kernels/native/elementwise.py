@@ -78,9 +78,7 @@ def _run(text: str, wanted: Results, written: list[Tensor], read: list[Tensor]) 
     tensors = _flat([*written, *read])
     if not all(each.dtype in CODES for each in tensors):
         return False
-    kernel = _kernel(
-        text, wanted, tuple((CODES[each.dtype], each.stride(1) if each.shape[1] > 1 else 1) for each in tensors)
-    )
+    kernel = _kernel(text, wanted, tuple(map(_kind, tensors)))
     if kernel is None:
         return False
     rows, width = tensors[0].shape
